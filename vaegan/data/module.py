@@ -1,0 +1,56 @@
+"""The LightningDataModule: a data set's images in memory, split, on the device that trains."""
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from vaegan import config
+from vaegan.data import sources
+from vaegan.data.batches import EVALUATION_BATCH, Batches, EpochOrder, ShuffledBatches
+
+
+class ImageData(LightningDataModule):
+    """Training, validation (if data.num_val > 0) and test images of one data set.
+
+    The images stay uint8; corruption and conversion to [0, 1] happen per batch, in the training step.
+    """
+
+    def __init__(self, data: config.Data, seed: int):
+        super().__init__()
+        self.data = data
+        self.seed = seed
+        self.splits: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def prepare_data(self) -> None:
+        """Fetch the files if they are not there yet.
+
+        Raises:
+            UserError: a file is damaged, or no source can be reached.
+        """
+        if not self.splits:
+            images = sources.load(self.data.name, Path(self.data.root) if self.data.root else None)
+            train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels).long()
+            test = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
+            self.splits["train"] = train[0][: self.data.num_train], train[1][: self.data.num_train]
+            if self.data.num_val:
+                self.splits["val"] = train[0][self.data.num_train :], train[1][self.data.num_train :]
+            self.splits["test"] = test
+
+    @property
+    def evaluation_splits(self) -> list[str]:
+        """The splits evaluated after every epoch, in the order of val_dataloader()."""
+        return [name for name in self.splits if name != "train"]
+
+    def train_dataloader(self) -> ShuffledBatches:
+        images, labels = self._on_device("train")
+        return ShuffledBatches(images, labels, self.data.batch_size, EpochOrder(len(images), self.seed))
+
+    def val_dataloader(self) -> list[Batches]:
+        return [Batches(*self._on_device(split), EVALUATION_BATCH) for split in self.evaluation_splits]
+
+    def _on_device(self, split: str) -> tuple[Tensor, Tensor]:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        images, labels = self.splits[split]
+        return images.to(device), labels.to(device)

@@ -1,0 +1,46 @@
+"""The terms of the paper's objective, each a pure function of tensors.
+
+Every term is in nats per image: summed over pixels or latent dimensions, averaged over the batch. All work on logits, and
+in float32 whatever the precision of the products that made their arguments. Section numbers are the paper's
+(S. Mandalapu, "VAE-GAN: Identifying VAE-GAN Model for Latent Representation Learning").
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def reconstruction(logits: Tensor, x: Tensor) -> Tensor:
+    """L(x, x_hat) of 2.2: binary cross-entropy between pixels x (B, 784) in [0, 1] and sigmoid(logits) (B, 784).
+
+    Equals -(x log s + (1 - x) log(1 - s)) with s = sigmoid(logits), written so that no logarithm of a rounded sigmoid is
+    taken. For grey x it is not a likelihood, and its least value is the pixels' entropy, not 0.
+    """
+    logits = logits.float()
+    return (F.softplus(logits) - x * logits).sum(dim=1).mean()
+
+
+def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) || N(0, 1)) of each latent dimension, averaged over the batch; (B, d), (B, d) -> (d,).
+
+    Its sum over the dimensions is the second term of 2.2, KL(q(z|x) || N(0, I)).
+    """
+    mu, logvar = mu.float(), logvar.float()
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(dim=0)
+
+
+def adversarial(logits_fake: Tensor) -> Tensor:
+    """The generator's term of 2.3: BCE(D(fake), 1) = -log D(fake), with D = sigmoid(logits_fake), (B, 1).
+
+    The non-saturating form: its gradient does not vanish where the discriminator wins.
+    """
+    return F.softplus(-logits_fake.float()).mean()
+
+
+def discriminator(logits_real: Tensor, logits_fakes: list[Tensor]) -> Tensor:
+    """2.3.1: BCE(D(x), 1) + BCE(D(fake), 0); logits (B, 1).
+
+    Of several kinds of fakes the mean is taken, so that their number changes no weight.
+    """
+    real = F.softplus(-logits_real.float()).mean()
+    fake = sum(F.softplus(logits.float()).mean() for logits in logits_fakes) / len(logits_fakes)
+    return real + fake

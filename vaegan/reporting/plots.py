@@ -1,0 +1,55 @@
+"""Figures. Numbers in, pictures out; imports no torch."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no window, whatever the machine
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
+_CURVES = (("train/loss", TRAIN_COLOUR, "o"), ("val/loss", VAL_COLOUR, "s"), ("test/loss", TEST_COLOUR, "^"))
+
+
+def latent_scatter(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A 2-D latent space, codes (N, 2) coloured and marked by digit, as pixels (H, W, 3) uint8."""
+    figure, axes = plt.subplots(figsize=(7, 6.2), dpi=100, layout="constrained")
+    colours = matplotlib.colormaps["tab10"].colors
+    for digit in range(10):
+        points = codes[labels == digit]
+        axes.scatter(points[:, 0], points[:, 1], s=3, color=colours[digit], label=str(digit), alpha=0.6, linewidths=0)
+        if len(points):
+            # The digit itself at the middle of its cloud, for those who cannot tell ten colours apart.
+            middle = np.median(points, axis=0)
+            axes.text(*middle, str(digit), fontsize=13, weight="bold", ha="center", va="center", bbox=_LABEL)
+    axes.set_xlabel("latent dimension 1 (mu)")
+    axes.set_ylabel("latent dimension 2 (mu)")
+    axes.legend(title="digit", markerscale=4, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return pixels
+
+
+_LABEL = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+
+
+def loss_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Train, validation and test loss by epoch, from the rows of metrics.csv, as a PNG at `path`."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110, layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for metric, colour, marker in _CURVES:
+        if metric in rows[0]:
+            axes.plot(
+                epochs, [row[metric] for row in rows], marker=marker, color=colour, label=metric.partition("/")[0]
+            )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss, nats per image")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    plt.close(figure)

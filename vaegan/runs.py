@@ -1,0 +1,226 @@
+"""The run folder: what is in it, how it is written, how a model comes back from it.
+
+    config.yaml          every option, checked and resolved
+    status.json          state (running, finished, interrupted, failed), epoch, final metrics, timings, versions, git revision
+    metrics.csv          one row an epoch
+    checkpoints/         last.ckpt; best.ckpt if there is a validation set
+    model.safetensors    the weights after the last epoch
+    images/              reconstructions and samples as PNG, curves.png
+    tensorboard/
+
+Imports no torch until a model is asked for.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from vaegan import config
+from vaegan.errors import UserError
+from vaegan.files import write_whole
+
+if TYPE_CHECKING:
+    from vaegan.cli import Composition
+    from vaegan.model import VAEGAN
+
+
+class RunFolder:
+    """Names of what a run folder holds."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.status = self.path / "status.json"
+        self.metrics = self.path / "metrics.csv"
+        self.last = self.path / "checkpoints" / "last.ckpt"
+        self.best = self.path / "checkpoints" / "best.ckpt"
+        self.model = self.path / "model.safetensors"
+        self.images = self.path / "images"
+        self.tensorboard = self.path / "tensorboard"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read_config(self) -> config.Config:
+        """The configuration of the run.
+
+        Raises:
+            UserError: the folder holds no run, or its config.yaml is damaged or of options this version does not know.
+        """
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml; give a folder under outputs/.")
+        try:
+            raw = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
+        except Exception as error:  # yaml and OmegaConf raise many kinds
+            raise UserError(f"{self.config} is not readable YAML ({type(error).__name__}).") from error
+        if not isinstance(raw, dict):
+            raise UserError(f"{self.config} holds no options.")
+        try:
+            return config.check(raw)
+        except UserError as error:
+            raise UserError(f"{self.config}: {error}") from error
+
+    def write_config(self, run_config: config.Config) -> None:
+        write_whole(self.config, OmegaConf.to_yaml(config.to_dict(run_config)))
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        write_whole(self.status, json.dumps(status, indent=2) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Write metrics.csv whole: floats with every digit, so that equal runs have equal files."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.metrics, text.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv; `epoch` and `step` are whole numbers."""
+        if not self.metrics.is_file():
+            return []
+        with self.metrics.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{key: int(v) if key in ("epoch", "step") else float(v) for key, v in row.items()} for row in rows]
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder for one process; the system lets go of it when the process ends, however it ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UserError(f"{self.path} is in use by another run; wait for it, or choose another folder.") from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is about to start or to go on."""
+
+    config: config.Config
+    folder: RunFolder
+    experiment: str
+    overrides: list[str]
+    resumed: bool
+
+
+def plan(composition: "Composition") -> Plan:
+    """What the command line asks for, checked; nothing is written yet.
+
+    Raises:
+        UserError: a bad option, a folder that holds a run already, or a resumed run that is asked to become another one.
+    """
+    folder = RunFolder(composition.run_folder)
+    requested = config.check(composition.values)
+    resumed = requested.train.resume is not None
+    if resumed:
+        requested = _resumed_config(requested, RunFolder(requested.train.resume), composition.overrides)
+        folder = RunFolder(requested.train.resume)
+        if not folder.last.is_file():
+            raise UserError(f"{folder.last} does not exist: that run saved no checkpoint to go on from.")
+    elif folder.config.exists():
+        raise UserError(f"{folder} already holds a run; resume it with train.resume={folder} or choose another folder.")
+    return Plan(requested, folder, composition.experiment, composition.overrides, resumed)
+
+
+def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list[str]) -> config.Config:
+    """The stored configuration, with what the command line may still change: trainer.*, train.*, logger.*.
+
+    A group or experiment on the command line asks for all its options; otherwise only the options named there count, and
+    everything else is the stored run's.
+    """
+    stored = config.flatten(config.to_dict(folder.read_config()))
+    wanted = config.flatten(config.to_dict(requested))
+    named = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    if named <= set(wanted):
+        wanted = {key: value for key, value in wanted.items() if key in named}
+    result = dict(stored)
+    for key, value in wanted.items():
+        if key.partition(".")[0] in ("trainer", "train", "logger"):
+            result[key] = value
+        elif value != stored.get(key):
+            raise UserError(
+                f"{key} is {value!r} here but {stored.get(key)!r} in the run of {folder}; resume with the settings it was "
+                f"trained with (train.resume alone takes them), or start a new run."
+            )
+    if result["optimizer.schedule"] == "cosine" and result["trainer.max_epochs"] != stored["trainer.max_epochs"]:
+        raise UserError(
+            f"trainer.max_epochs must stay {stored['trainer.max_epochs']}: optimizer.schedule=cosine was laid out for it."
+        )
+    result["train.resume"] = str(folder)
+    return config.check(_nested(result))
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, key = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[key] = value
+    return tree
+
+
+def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "model", device: str = "cpu") -> "VAEGAN":
+    """The trained model of a run folder, in eval mode on `device`.
+
+    Args:
+        path: a run folder.
+        weights: "model" for those of a finished run; "last" or "best" for a checkpoint's.
+        device: anything torch accepts, such as "cuda".
+
+    Raises:
+        UserError: not a run folder, or the weights are missing, damaged or of other settings.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from vaegan.model import VAEGAN
+
+    folder = RunFolder(path)
+    run_config = folder.read_config()
+    file = {"model": folder.model, "last": folder.last, "best": folder.best}[weights]
+    if not file.is_file():
+        raise UserError(f"{file} does not exist; the run has not finished or kept no such weights.")
+    if weights == "model":
+        try:
+            state = load_file(file)
+        except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+            raise UserError(f"{file} is not a readable safetensors file ({type(error).__name__}).") from error
+    else:
+        state = read_checkpoint(file)["state_dict"]
+        state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    with torch.device("meta"):  # allocates nothing: the loaded tensors become the parameters
+        model = VAEGAN(run_config.model, run_config.objective)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{file} does not fit {folder.config}; one of them belongs to another run.") from error
+    return model.to(device).eval()
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """The checkpoint at `path`, on the CPU; nothing in it is executed.
+
+    Raises:
+        UserError: the file is not a whole checkpoint of tensors and plain values.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error

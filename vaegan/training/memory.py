@@ -1,0 +1,45 @@
+"""Will it fit? Asked before anything is allocated."""
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from vaegan.config import Config
+from vaegan.errors import UserError
+
+_BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and Adam's two moments
+
+
+def needed_bytes(config: Config, num_parameters: int) -> int:
+    """Parameters with gradients and Adam state, plus the hidden activations that a step keeps for its gradients."""
+    model, objective = config.model, config.objective
+    passes = ("reconstruction" in objective.weights) * 2 + (objective.fakes in ("prior", "both"))
+    kept_per_pass = 2 + model.batch_norm  # the linear layer's output, BatchNorm's, ReLU's
+    activations = 4 * config.data.batch_size * model.hidden_dim * passes * kept_per_pass
+    return _BYTES_PER_PARAMETER * num_parameters + activations
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory free on `device`; on a CPU the system's, or less if the process's cgroup allows less."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return free
+    return min(free, limit - used)
+
+
+def check_memory(config: Config, num_parameters: int, device: torch.device) -> None:
+    """Raises UserError with the estimate if training would not fit."""
+    needed, available = needed_bytes(config, num_parameters), available_bytes(device)
+    if needed > available:
+        raise UserError(
+            f"model.latent_dim={config.model.latent_dim} with model.hidden_dim={config.model.hidden_dim} at "
+            f"data.batch_size={config.data.batch_size} needs about {needed / 1e9:.1f} GB ({num_parameters:,} parameters with "
+            f"gradients and Adam state, and activations), but {available / 1e9:.1f} GB are free on {device}; choose less of "
+            f"any of the three."
+        )

@@ -1,0 +1,177 @@
+"""One training step: forward once, two losses, two gradients, two optimizers.
+
+Which forward passes move BatchNorm's running statistics: every one of a training step, and a training step makes just
+these: the encoder once; the decoder once on z and, with prior fakes, once on prior draws (so its statistics serve both
+reconstruction and generation); the discriminator once on the real batch and once on each kind of fakes, apart. Evaluation
+moves none.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnPlateau, StepLR
+
+from vaegan import config, losses, randomness
+from vaegan.data.batches import pixels
+from vaegan.data.corruption import corrupt
+from vaegan.model import VAEGAN
+from vaegan.training.means import RunningMeans
+
+
+class VAEGANModule(LightningModule):
+    """The VAE-GAN of one configuration under Lightning's manual optimization.
+
+    After each epoch `metrics` holds its means as plain floats, {"train/loss": ..., "test/kl": ...}: losses in nats per
+    image, d_real and d_fake as mean probabilities. train/loss is the weighted sum that was minimised; val/loss and
+    test/loss are reconstruction + KL with z = mu, the paper's "test set loss" (no bound on the likelihood).
+    """
+
+    def __init__(self, config: config.Config):
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.key(config.seed, "weights"))
+            self.model = VAEGAN(config.model, config.objective)
+        self.metrics: dict[str, float] = {}
+        self.kl_per_dimension: list[float] | None = None  # d values, of the test set
+        self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 784) -> its reconstruction, from z = mu."""
+        return self.model.reconstruct(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x = pixels(batch[0])
+        terms = self.terms(x, *self._draws(x, self.current_epoch, batch_idx))
+        vae_optimizer, *discriminator_optimizer = self.trainer.optimizers
+
+        # `inputs` routes each loss to its own parameters and to nothing else. Both gradients are taken before either
+        # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
+        for optimizer in self.trainer.optimizers:
+            optimizer.zero_grad()
+        if discriminator_optimizer:
+            parameters = self.model.discriminator_parameters()
+            self.manual_backward(terms["discriminator_loss"], inputs=parameters, retain_graph=True)
+        self.manual_backward(self._minimised(terms), inputs=self.model.vae_parameters())
+
+        # Lightning counts a step for each of its own optimizers that steps. Only the first does, so that global_step, and
+        # with it max_steps, is the number of batches.
+        self._stepped_by_lightning(vae_optimizer).step()
+        for optimizer in discriminator_optimizer:
+            optimizer.step()
+        self._means["train"].add(terms, weight=len(x))
+
+    def terms(self, x: Tensor, x_noisy: Tensor, eps: Tensor | None, z_prior: Tensor | None) -> dict[str, Tensor]:
+        """Every term of the objective for one batch: scalars, and kl_per_dimension (d,).
+
+        Args:
+            x: clean images (B, 784), the target and the discriminator's real samples.
+            x_noisy: what the encoder sees (B, 784).
+            eps: N(0, I) draws (B, d) of the reparameterisation; None for z = mu.
+            z_prior: N(0, I) draws (B, d) decoded as fakes; None if the objective uses none.
+        """
+        model, objective = self.model, self.config.objective
+        terms: dict[str, Tensor] = {}
+        fakes: list[Tensor] = []
+        if "reconstruction" in objective.weights:
+            mu, logvar = model.encode(x_noisy)
+            logits = model.decode(mu if eps is None else model.reparameterize(mu, logvar, eps))
+            terms["reconstruction"] = losses.reconstruction(logits, x)
+            if "kl" in objective.weights:
+                terms["kl_per_dimension"] = losses.kl_per_dimension(mu, logvar)
+                terms["kl"] = terms["kl_per_dimension"].sum()
+            if objective.fakes in ("reconstruction", "both"):
+                fakes.append(logits.float().sigmoid())
+        if z_prior is not None:
+            fakes.append(model.generate(z_prior))
+        if "adversarial" in objective.weights:
+            logits_real = model.discriminate(x)
+            logits_fakes = [model.discriminate(fake) for fake in fakes]
+            terms["adversarial"] = sum(losses.adversarial(fake) for fake in logits_fakes) / len(fakes)
+            terms["discriminator_loss"] = losses.discriminator(logits_real, logits_fakes)
+            terms["d_real"] = logits_real.float().sigmoid().mean()
+            terms["d_fake"] = torch.cat(logits_fakes).float().sigmoid().mean()
+        return terms
+
+    def _draws(self, x: Tensor, *position: int, evaluating: str = "") -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(x_noisy, eps, z_prior) for the batch at `position`; at evaluation eps is None, because z = mu."""
+        data, objective, seed = self.config.data, self.config.objective, self.config.seed
+        shape = (len(x), self.model.latent_dim)
+        x_noisy, eps, z_prior = x, None, None
+        if data.noise_std > 0:
+            noise = randomness.normal(x.shape, x.device, seed, f"{evaluating}noise", *position)
+            x_noisy = corrupt(x, noise, data.noise_std, data.noise_clip)
+        if "kl" in objective.weights and not evaluating:
+            eps = randomness.normal(shape, x.device, seed, "eps", *position)
+        if objective.fakes in ("prior", "both"):
+            z_prior = randomness.normal(shape, x.device, seed, f"{evaluating}prior", *position)
+        if self.config.model.dropout > 0 and not evaluating:
+            torch.manual_seed(randomness.key(seed, "dropout", *position))  # nn.Dropout takes no generator
+        return x_noisy, eps, z_prior
+
+    def _minimised(self, terms: dict[str, Any]) -> Any:
+        """The first optimizer's loss: the objective's terms, weighted."""
+        return sum(weight * terms[name] for name, weight in self.config.objective.weights.items())
+
+    def _stepped_by_lightning(self, optimizer: Optimizer) -> Any:
+        wrapped = self.optimizers()
+        return wrapped[0] if isinstance(wrapped, list) else wrapped
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        split = self.trainer.datamodule.evaluation_splits[dataloader_idx]
+        x = pixels(batch[0])
+        x_noisy, eps, z_prior = self._draws(x, batch_idx, evaluating=f"{split} ")
+        self._means[split].add(self.terms(x, x_noisy, eps, z_prior), weight=len(x))
+
+    def on_train_epoch_start(self) -> None:
+        self.metrics = {}
+
+    def on_validation_epoch_end(self) -> None:
+        for split in self.trainer.datamodule.evaluation_splits:
+            means = self._means[split].take()
+            self.kl_per_dimension = means.pop("kl_per_dimension", None)
+            if "reconstruction" in means:
+                self.metrics[f"{split}/loss"] = means["reconstruction"] + means.get("kl", 0.0)
+            self.metrics |= {f"{split}/{name}": mean for name, mean in means.items()}
+
+    def on_train_epoch_end(self) -> None:
+        means = self._means["train"].take()
+        means.pop("kl_per_dimension", None)
+        self.metrics["train/loss"] = self._minimised(means)
+        self.metrics |= {f"train/{name}": mean for name, mean in means.items()}
+        self.log_dict(self.metrics, logger=False)  # for users' own callbacks, such as EarlyStopping
+        schedulers = self.lr_schedulers() or []
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.metrics.get("val/loss", self.metrics["train/loss"]))
+            else:
+                scheduler.step()
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        options = self.config.optimizer
+        groups = [(self.model.vae_parameters(), options.vae)]
+        if self.model.discriminator is not None:
+            groups.append((self.model.discriminator_parameters(), options.discriminator))
+        optimizers = [_adam(parameters, adam) for parameters, adam in groups]
+        if options.schedule == "none":
+            return optimizers, []
+        return optimizers, [_schedule(optimizer, self.config) for optimizer in optimizers]
+
+
+def _adam(parameters: list[nn.Parameter], options: config.Adam) -> Adam:
+    fused = parameters[0].device.type in ("cpu", "cuda")  # torch's default on a CPU is a loop 2 to 5 times slower
+    return Adam(parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=fused)
+
+
+def _schedule(optimizer: Optimizer, config: config.Config) -> LRScheduler:
+    options = config.optimizer
+    if options.schedule == "step":
+        return StepLR(optimizer, options.step_size, options.gamma)
+    if options.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, config.trainer.max_epochs)
+    return ReduceLROnPlateau(optimizer, factor=options.gamma, patience=options.patience)
