@@ -82,9 +82,9 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
 
 
 def _run_folder(experiment: str, resume: str | None) -> str:
-    """outputs/<experiment>/<time>, or the folder that is gone on with."""
+    """outputs/<experiment>/<time>; for a run that is gone on with ".", because it has its folder already."""
     if resume is not None:
-        return str(resume)
+        return "."
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path("outputs", experiment, started)
     number = 2
@@ -95,11 +95,12 @@ def _run_folder(experiment: str, resume: str | None) -> str:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Undo Hydra's mkdir of a run that never began, its empty parents included."""
-    for path in (folder, *folder.parents):
+    """Undo Hydra's mkdir of a run that never began: the folder and its parents below the working directory, if empty."""
+    below = [path for path in (folder, *folder.parents) if path != Path.cwd() and path.is_relative_to(Path.cwd())]
+    for path in below:
         try:
             path.rmdir()
-        except OSError:
+        except OSError:  # not empty
             return
 
 
@@ -120,7 +121,7 @@ def _sentence(error: Exception) -> str:
         group = match[1].partition("@")[0]
         if group == "experiment":
             return "experiment is added, not replaced; write +experiment=NAME."
-        return f"{group} is not an option; {config.did_you_mean(group, config.option_names())}"
+        return config.unknown_option(group)
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", message):
-        return f"{match[1]} is not an option; {config.did_you_mean(match[1], config.option_names())}"
+        return config.unknown_option(match[1])
     return " ".join(line.strip() for line in message.splitlines() if line.strip())

@@ -131,7 +131,7 @@ class Trainer:
     max_epochs: int = option("epochs", ge=1)
     max_steps: int | None = option("batches after which training stops, if that comes first", ge=1)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("where to compute")
-    devices: int = option("number of devices", ge=1, le=1)
+    devices: int = option("number of devices", ge=1)
     precision: Literal["32-true", "bf16-mixed"] = option("of the matrix products; losses are float32 in both")
 
 
@@ -192,18 +192,30 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nearest(name: str, candidates: typing.Iterable[str]) -> str | None:
-    """The candidate a mistyped `name` most likely meant; a last part that fits (noise_std for data.noise_std) counts."""
+    """The candidate that a mistyped `name` most likely meant.
+
+    Candidates of the same group are compared by their last part; a last part that fits exactly counts in any group.
+    """
     candidates = list(candidates)
-    for candidate in candidates:
-        if candidate.rpartition(".")[2] == name.rpartition(".")[2]:
-            return candidate
-    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)), None)
+    group, _, last = name.rpartition(".")
+    by_last = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
+    if last in by_last:
+        return by_last[last]
+    in_group = {candidate.rpartition(".")[2]: candidate for candidate in candidates if candidate.rpartition(".")[0] == group}
+    choices = in_group or {candidate: candidate for candidate in candidates}
+    match = difflib.get_close_matches(last if in_group else name, choices, n=1, cutoff=0.6)
+    return choices[match[0]] if match else None
 
 
-def did_you_mean(name: str, candidates: typing.Iterable[str]) -> str:
-    """A clause to end an error message with; the list of all options where nothing is near."""
-    match = nearest(name, candidates)
-    return f"did you mean {match}?" if match else "`python -m vaegan.config` lists all options."
+def unknown_option(name: str) -> str:
+    """The sentence that answers an option nobody knows."""
+    if name in option_names():
+        return f"{name} is not an option of the chosen {name.partition('.')[0]}; choose another one or leave it out."
+    groups = [field.name for field in dataclasses.fields(Config)]
+    match = nearest(name, [*option_names(), *groups])
+    return f"{name} is not an option; " + (
+        f"did you mean {match}?" if match else "`python -m vaegan.config` lists all."
+    )
 
 
 def option_names() -> list[str]:
@@ -214,6 +226,10 @@ def option_names() -> list[str]:
 def _check_combinations(config: Config) -> None:
     data, objective = config.data, config.objective
     available = NUM_TRAIN_IMAGES[data.name]
+    if config.trainer.devices > 1:
+        raise UserError(
+            f"trainer.devices is {config.trainer.devices}, but a run uses one device; start one run per device."
+        )
     if data.num_val >= available:
         raise UserError(f"data.num_val is {data.num_val}, but {data.name} has only {available} training images in all.")
     if data.batch_size > data.num_train:
@@ -239,10 +255,7 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
-            name = f"{path}{key}"
-            of = f" of objective={value['kind']}" if path == "objective." else ""
-            known = [f"{path}{field}" for field in fields] if of else option_names()
-            raise UserError(f"{name} is not an option{of}; {did_you_mean(name, known)}")
+            raise UserError(unknown_option(f"{path}{key}"))
     values = {}
     for key, field in fields.items():
         name = f"{path}{key}"

@@ -38,7 +38,7 @@ def train(plan: runs.Plan) -> None:
     from vaegan.model import num_parameters
     from vaegan.reporting import plots
     from vaegan.training.checkpoints import WholeFileIO
-    from vaegan.training.memory import check_memory
+    from vaegan.training.memory import check_memory, keep_freed_memory
     from vaegan.training.module import VAEGANModule
     from vaegan.training.pictures import Pictures
     from vaegan.training.precision import set_matmul_precision
@@ -49,6 +49,7 @@ def train(plan: runs.Plan) -> None:
     device = find_device(config.trainer.accelerator)
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
+    keep_freed_memory()
     data = ImageData(config.data, config.seed)
     data.prepare_data()
     matmul = set_matmul_precision(config.train.matmul, device)

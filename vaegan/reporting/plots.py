@@ -11,7 +11,11 @@ import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
-_CURVES = (("train/loss", TRAIN_COLOUR, "o"), ("val/loss", VAL_COLOUR, "s"), ("test/loss", TEST_COLOUR, "^"))
+_CURVES = (
+    ("train/loss", TRAIN_COLOUR, "o", "train: what is minimised, mean over the epoch, z sampled"),
+    ("val/loss", VAL_COLOUR, "s", "validation: reconstruction + KL, z = mu"),
+    ("test/loss", TEST_COLOUR, "^", "test: reconstruction + KL, z = mu"),
+)
 
 
 def latent_scatter(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -41,11 +45,9 @@ def loss_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Train, validation and test loss by epoch, from the rows of metrics.csv, as a PNG at `path`."""
     figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110, layout="constrained")
     epochs = [row["epoch"] for row in rows]
-    for metric, colour, marker in _CURVES:
+    for metric, colour, marker, label in _CURVES:
         if metric in rows[0]:
-            axes.plot(
-                epochs, [row[metric] for row in rows], marker=marker, color=colour, label=metric.partition("/")[0]
-            )
+            axes.plot(epochs, [row[metric] for row in rows], marker=marker, color=colour, label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss, nats per image")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -1,5 +1,7 @@
-"""Will it fit? Asked before anything is allocated."""
+"""Will it fit? Asked before anything is allocated. And how freed memory is kept for the next step."""
 
+import ctypes
+import platform
 from pathlib import Path
 
 import psutil
@@ -43,3 +45,19 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
             f"gradients and Adam state, and activations), but {available / 1e9:.1f} GB are free on {device}; choose less of "
             f"any of the three."
         )
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees, for the next step's tensors; true if the system's malloc can be told.
+
+    By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends a fifth of
+    its time having the same pages handed out and cleared again. Memory then stays at its peak until the process ends.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(parameter, value) for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)))
+
+
+# From <malloc.h>: no allocation by mmap; never give the top of the heap back.
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1

@@ -142,8 +142,8 @@ class VAEGANModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         means = self._means["train"].take()
         means.pop("kl_per_dimension", None)
-        self.metrics["train/loss"] = self._minimised(means)
-        self.metrics |= {f"train/{name}": mean for name, mean in means.items()}
+        losses_of_epoch = {"loss": self._minimised(means)} | means
+        self.metrics = {f"train/{name}": mean for name, mean in losses_of_epoch.items()} | self.metrics
         self.log_dict(self.metrics, logger=False)  # for users' own callbacks, such as EarlyStopping
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:

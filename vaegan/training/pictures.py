@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -17,6 +17,7 @@ from vaegan.runs import RunFolder
 from vaegan.training.module import VAEGANModule
 
 NUM_COLUMNS = 12
+_LABEL_WIDTH = 76
 
 
 class Pictures(Callback):
@@ -58,13 +59,12 @@ def reconstruction_grid(module: VAEGANModule, images: Tensor) -> np.ndarray:
     """
     data, device = module.config.data, module.device
     x = pixels(images[:EVALUATION_BATCH].to(device))
-    rows, x_noisy = [x], x
+    rows, x_noisy = {"clean": x}, x
     if data.noise_std > 0:
         noise = randomness.normal(x.shape, device, module.config.seed, "test noise", 0)
-        x_noisy = corrupt(x, noise, data.noise_std, data.noise_clip)
-        rows.append(x_noisy)
-    rows.append(module.model.reconstruct(x_noisy))
-    return _grid(torch.cat([row[:NUM_COLUMNS] for row in rows]))
+        x_noisy = rows["noisy"] = corrupt(x, noise, data.noise_std, data.noise_clip)
+    rows["decoded"] = module.model.reconstruct(x_noisy)
+    return _with_labels(_grid(torch.cat([row[:NUM_COLUMNS] for row in rows.values()])), list(rows))
 
 
 @torch.no_grad()
@@ -87,5 +87,18 @@ def save_png(image: np.ndarray, path: Path) -> None:
 
 
 def _grid(images: Tensor) -> np.ndarray:
-    grid = make_grid(images.clamp(0, 1).reshape(-1, 1, 28, 28), nrow=NUM_COLUMNS, padding=2, pad_value=0.25)
-    return (grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    """Images (N, 784) in rows of NUM_COLUMNS, each pixel twice as large, (H, W, 3) uint8."""
+    grid = make_grid(images.clamp(0, 1).reshape(-1, 1, 28, 28), nrow=NUM_COLUMNS, padding=1, pad_value=0.25)
+    grid = (grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return grid.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def _with_labels(grid: np.ndarray, labels: list[str]) -> np.ndarray:
+    """The grid with the name of each of its rows to the left."""
+    picture = Image.new("RGB", (grid.shape[1] + _LABEL_WIDTH, grid.shape[0]), "white")
+    picture.paste(Image.fromarray(grid), (_LABEL_WIDTH, 0))
+    row_height = grid.shape[0] / len(labels)
+    for row, label in enumerate(labels):
+        position = (_LABEL_WIDTH - 6, (row + 0.5) * row_height)
+        ImageDraw.Draw(picture).text(position, label, fill="black", anchor="rm", font_size=15)
+    return np.asarray(picture)

@@ -89,6 +89,10 @@ class Recorder(Checkpoint):
             metrics = {f"hp/{name.replace('/', '_')}": value for name, value in pl_module.metrics.items()}
             trainer.logger.log_hyperparams(options, metrics, step=trainer.global_step)
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # max_steps alone would end the epoch without its evaluation
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_started = time.monotonic()
 

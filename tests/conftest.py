@@ -1,0 +1,46 @@
+"""What several tests need: a checked configuration from conf/, and a small real run on digits."""
+
+import os
+
+# Two OpenMP threads fight over tiny products; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from vaegan import cli, config, runs
+
+
+def compose_values(*overrides: str) -> dict:
+    """conf/config.yaml with overrides, as `python -m vaegan.train` composes it."""
+    with initialize_config_dir(config_dir=str(cli.CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+def make_config(*overrides: str) -> config.Config:
+    return config.check(compose_values(*overrides))
+
+
+def make_plan(folder: Path, *overrides: str) -> runs.Plan:
+    return runs.plan(cli.Composition(compose_values(*overrides), list(overrides), "test", folder))
+
+
+SMALL = ("data=digits", "data.batch_size=100", "model.latent_dim=4", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+
+
+@pytest.fixture
+def run_digits(tmp_path: Path) -> Callable[..., runs.RunFolder]:
+    """Trains a small model on digits through the real command's code; overrides as on the command line."""
+    from vaegan.train import train
+
+    def run(*overrides: str, folder: str = "run") -> runs.RunFolder:
+        resuming = any(override.startswith("train.resume=") for override in overrides)
+        plan = make_plan(tmp_path / folder, *(() if resuming else SMALL), *overrides)
+        train(plan)
+        return plan.folder
+
+    return run

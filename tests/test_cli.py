@@ -1,0 +1,99 @@
+"""The command line itself: what a person who mistypes something gets to read."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaegan import cli
+
+# Proves that an answer came before torch: importing it is an error here.
+NO_TORCH = "import sys; sys.modules['torch'] = None; from vaegan.train import main; main()"
+
+
+def run(*arguments: str, cwd: Path, code: str = NO_TORCH) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["data.nois_std=0.5"], "data.nois_std is not an option; did you mean data.noise_std?"),
+        (["noise_std=0.5"], "noise_std is not an option; did you mean data.noise_std?"),
+        (["+data.nois_std=0.5"], "data.nois_std is not an option; did you mean data.noise_std?"),
+        (["++modle.latent_dim=3"], "modle is not an option; did you mean model?"),
+        (["~model.dropout"], "model.dropout is missing; give it a value (a number >= 0 and < 1)."),
+        (["data.noise_std=abc"], "data.noise_std must be a number >= 0, not 'abc'."),
+        (["data.noise_std=-1"], "data.noise_std must be a number >= 0, not -1."),
+        (["data.noise_std=nan"], "data.noise_std must be a number >= 0, not nan."),
+        (["model.latent_dim=0"], "model.latent_dim must be a whole number >= 1, not 0."),
+        (["data.batch_size=99999"], "data.batch_size is 99999, but mnist leaves 60000 training images"),
+        (["+experiment=denois_bn"], "experiment=denois_bn does not exist; did you mean experiment=denoise_bn?"),
+        (["experiment=denoise_bn"], "experiment is added, not replaced; write +experiment=NAME."),
+        (["objective=vaegann"], "objective=vaegann does not exist; did you mean objective=vaegan?"),
+        (["objective=vae", "objective.fakes=both"], "objective.fakes is not an option of the chosen objective"),
+        (["data.noise_std"], "cannot read 'data.noise_std' on the command line; write key=value"),
+        (["seed=[1"], "cannot read 'seed=[1' on the command line; write key=value"),
+        (["train.resume=nowhere"], "nowhere is not a run folder: it has no config.yaml"),
+        (["--experimental-rerun", "x.pickle"], "--experimental-rerun is not offered"),
+        (["--config-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_exit_code_2_and_leaves_nothing(arguments, message, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, shown", [(["--help"], "+experiment=denoise_bn"), (["--cfg", "job"], "noise_std: 0.0")]
+)
+def test_help_and_configuration_come_without_torch(arguments, shown, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+
+
+def test_a_mistake_in_one_job_of_a_multirun_is_reported_with_exit_code_2(tmp_path):
+    done = run("-m", "model.latent_dim=0,-1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "model.latent_dim must be a whole number >= 1, not 0." in done.stderr
+
+
+def test_own_experiments_are_found_with_config_dir(tmp_path):
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nmodel:\n  latent_dim: 13\n")
+    done = run("--config-dir", str(tmp_path / "own"), "+experiment=mine", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "latent_dim: 13" in done.stdout
+
+
+def test_a_typo_in_an_own_experiment_is_caught(tmp_path):
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nmodel:\n  latentdim: 13\n")
+    done = run("--config-dir", str(tmp_path / "own"), "+experiment=mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "model.latentdim is not an option; did you mean model.latent_dim?" in done.stderr
+
+
+def test_a_mistake_removes_only_what_was_made_for_it(tmp_path):
+    kept = tmp_path / "outputs" / "vaegan" / "earlier"
+    kept.mkdir(parents=True)
+    assert run("+experiment=vaegan", "seed=-1", cwd=tmp_path).returncode == 2
+    assert list((tmp_path / "outputs" / "vaegan").iterdir()) == [kept]
+
+
+def test_run_folders_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = Path(cli._run_folder("vaegan", None))
+    first.mkdir(parents=True)
+    names = {cli._run_folder("vaegan", None) for _ in range(2)}
+    assert str(first) not in names
+    assert first.parent == Path("outputs/vaegan")
