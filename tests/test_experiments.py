@@ -9,9 +9,22 @@ EXPERIMENTS = sorted(path.stem for path in (cli.CONF / "experiment").glob("*.yam
 
 
 def test_the_promised_experiments_are_there():
-    assert sorted(
-        ["vaegan", "vaegan_bn", "denoise", "denoise_bn", "latent2", "latent2_bn", "latent500", "latent500_bn", "smoke"]
-    ) == EXPERIMENTS
+    assert (
+        sorted(
+            [
+                "vaegan",
+                "vaegan_bn",
+                "denoise",
+                "denoise_bn",
+                "latent2",
+                "latent2_bn",
+                "latent500",
+                "latent500_bn",
+                "smoke",
+            ]
+        )
+        == EXPERIMENTS
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -201,7 +201,9 @@ def nearest(name: str, candidates: typing.Iterable[str]) -> str | None:
     by_last = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
     if last in by_last:
         return by_last[last]
-    in_group = {candidate.rpartition(".")[2]: candidate for candidate in candidates if candidate.rpartition(".")[0] == group}
+    in_group = {
+        candidate.rpartition(".")[2]: candidate for candidate in candidates if candidate.rpartition(".")[0] == group
+    }
     choices = in_group or {candidate: candidate for candidate in candidates}
     match = difflib.get_close_matches(last if in_group else name, choices, n=1, cutoff=0.6)
     return choices[match[0]] if match else None

@@ -98,11 +98,15 @@ class RunFolder:
             UserError: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        lock = self.path / ".lock"
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(lock, timeout=0):
                 yield
         except Timeout:
             raise UserError(f"{self.path} is in use by another run; wait for it, or choose another folder.") from None
+        finally:
+            if list(self.path.iterdir()) == [lock]:  # the run never began
+                lock.unlink()
 
 
 @dataclass(frozen=True)

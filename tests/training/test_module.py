@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from vaegan import randomness
+from vaegan.data import sources
 from vaegan.data.batches import pixels
 from vaegan.data.module import ImageData
 from vaegan.training.module import VAEGANModule
@@ -289,3 +290,18 @@ def test_optimizers_are_fused_and_have_their_own_settings():
     vae, discriminator = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
     assert (vae["lr"], vae["betas"], vae["weight_decay"], vae["fused"]) == (3e-4, (0.9, 0.999), 0.01, True)
     assert (discriminator["lr"], discriminator["betas"], discriminator["weight_decay"]) == (1e-3, (0.5, 0.9), 0.0)
+
+
+def test_sixteen_images_can_be_learned_by_heart():
+    """Their binary cross-entropy comes near its least value, the entropy of their grey pixels."""
+    config = make_config(*SMALL, "objective=autoencoder", "model.latent_dim=16", "optimizer.vae.lr=3e-3")
+    module = VAEGANModule(config)
+    x = pixels(torch.from_numpy(sources.load("digits", None).train_images[:16]))
+    (optimizer,), _ = module.configure_optimizers()
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss = module.terms(x, x, None, None)["reconstruction"]
+        loss.backward()
+        optimizer.step()
+    entropy = -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum(1).mean().item()
+    assert entropy < loss.item() < 1.05 * entropy

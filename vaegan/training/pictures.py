@@ -46,7 +46,7 @@ class Pictures(Callback):
             board = trainer.logger.experiment
             for name, grid in grids.items():
                 board.add_image(name, grid, step, dataformats="HWC")
-            if pl_module.kl_per_dimension is not None:
+            if pl_module.kl_per_dimension is not None and np.isfinite(pl_module.kl_per_dimension).all():
                 board.add_histogram("test/kl_per_dimension", np.asarray(pl_module.kl_per_dimension), step)
 
 

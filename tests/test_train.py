@@ -1,0 +1,285 @@
+"""The real thing: runs on digits through the command's own code, and what they leave."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, make_plan
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import vaegan
+from vaegan import config
+from vaegan.errors import UserError
+from vaegan.runs import RunFolder, read_checkpoint
+from vaegan.train import train
+
+
+def state(folder: RunFolder) -> dict:
+    return read_checkpoint(folder.last)
+
+
+def assert_bitwise_equal(a: object, b: object, where: str = "") -> None:
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_bitwise_equal(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for index, (first, second) in enumerate(zip(a, b, strict=True)):
+            assert_bitwise_equal(first, second, f"{where}[{index}]")
+    else:
+        assert a == b or (a != a and b != b), where
+
+
+def assert_same_training(a: RunFolder, b: RunFolder) -> None:
+    """Weights, BatchNorm statistics, both Adam states and schedules, and every digit of the metrics."""
+    first, second = state(a), state(b)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_bitwise_equal(first[part], second[part], part)
+    assert a.metrics.read_bytes() == b.metrics.read_bytes()
+
+
+def test_a_run_leaves_every_artefact(run_digits, capsys):
+    folder = run_digits("data.noise_std=0.5", "model.latent_dim=2")
+    assert sorted(p.name for p in folder.path.iterdir() if p.name != ".lock") == [
+        "checkpoints", "config.yaml", "images", "metrics.csv", "model.safetensors", "status.json", "tensorboard",
+    ]  # fmt: skip
+    assert [p.name for p in (folder.path / "checkpoints").iterdir()] == ["last.ckpt"]
+    for name in ("reconstructions", "samples", "latent"):
+        for epoch in (1, 2):
+            image = Image.open(folder.images / f"{name}_epoch_000{epoch}.png")
+            assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    assert Image.open(folder.images / "curves.png").size[0] > 500
+
+    status = json.loads(folder.status.read_text())
+    assert (status["state"], status["epoch"], status["error"]) == ("finished", 2, None)
+    assert status["versions"]["torch"] == torch.__version__
+    assert len(status["epoch_seconds"]) == 2
+
+    rows = folder.read_metrics()
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 15), (2, 30)]
+    assert rows[-1] == {"epoch": 2, "step": 30} | status["metrics"]
+    assert {name.partition("/")[0] for name in rows[0]} == {"epoch", "step", "train", "test"}
+
+    printed = capsys.readouterr().out
+    for shown in (
+        "d = 2, hidden 4",
+        "parameters",
+        "float32 products",
+        f"{rows[1]['test/loss']:.2f}",
+        "load_run",
+        "left",
+    ):
+        assert shown in printed or shown == "left"
+
+
+def test_tensorboard_holds_curves_images_histogram_and_hparams_on_one_step_axis(run_digits):
+    folder = run_digits("model.latent_dim=2", "data.num_val=300")
+    board = EventAccumulator(
+        str(folder.tensorboard), size_guidance={"scalars": 0, "images": 0, "histograms": 0}
+    ).Reload()
+    rows = folder.read_metrics()
+    for name in ("train/loss", "val/loss", "test/loss", "train/d_real", "test/discriminator_loss"):
+        assert [(event.step, event.value) for event in board.Scalars(name)] == [
+            (row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows
+        ]
+    for name in ("samples", "reconstructions", "latent"):
+        assert [event.step for event in board.Images(name)] == [12, 24]
+    assert [event.step for event in board.Histograms("test/kl_per_dimension")] == [12, 24]
+    assert board.Scalars("hp/test_loss")[-1].value == pytest.approx(rows[-1]["test/loss"], rel=1e-6)
+    assert (
+        "hparams" in board.PluginAssets("hparams")
+        or "hparams" in board.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
+    )
+
+
+def test_load_run_is_bitwise_the_model_that_was_saved(run_digits):
+    folder = run_digits("data.noise_std=0.5")
+    model = vaegan.load_run(folder.path)
+    trained = {name.removeprefix("model."): tensor for name, tensor in state(folder)["state_dict"].items()}
+    assert_bitwise_equal(dict(model.state_dict()), dict(trained))
+    assert not model.training
+    assert_bitwise_equal(dict(vaegan.load_run(folder.path, "last").state_dict()), dict(trained))
+    x = torch.rand(5, 784)
+    assert torch.equal(model.reconstruct(x), vaegan.load_run(folder.path).reconstruct(x))
+
+
+def test_same_seed_same_run_other_seed_another(run_digits):
+    options = ("data.noise_std=0.3", "model.dropout=0.1", "objective.fakes=both")
+    first = run_digits(*options, folder="a")
+    torch.manual_seed(123)  # whatever happened before
+    assert_same_training(first, run_digits(*options, folder="b"))
+    assert first.metrics.read_bytes() != run_digits(*options, "seed=1", folder="c").metrics.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("data.noise_std=0.3", "optimizer.schedule=step", "optimizer.step_size=1"),
+        ("model.batch_norm=false", "model.dropout=0.2", "optimizer.schedule=plateau", "optimizer.patience=0"),
+        ("objective=gan",),
+    ],
+)
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(options, run_digits):
+    whole = run_digits(*options, "trainer.max_epochs=3", folder="whole")
+    part = run_digits(*options, "trainer.max_epochs=1", folder="part")
+    run_digits(f"train.resume={part}", "trainer.max_epochs=3")
+    assert_same_training(whole, part)
+    assert json.loads(part.status.read_text())["state"] == "finished"
+
+
+def test_resume_refuses_other_settings_and_keeps_the_stored_ones(run_digits, tmp_path):
+    folder = run_digits("model.latent_dim=3", "trainer.max_epochs=1")
+    before = folder.config.read_bytes()
+    with pytest.raises(UserError, match=r"model\.latent_dim is 4 here but 3 in the run"):
+        run_digits(f"train.resume={folder}", "model.latent_dim=4")
+    with pytest.raises(UserError, match=r"data\.name is 'mnist' here but 'digits'"):
+        make_plan(tmp_path, f"train.resume={folder}", "+experiment=vaegan")
+    assert folder.config.read_bytes() == before
+    plan = make_plan(tmp_path, f"train.resume={folder}", "trainer.max_epochs=7")
+    assert (plan.config.model.latent_dim, plan.config.data.name, plan.config.trainer.max_epochs) == (3, "digits", 7)
+
+
+def test_cosine_schedule_cannot_be_stretched(run_digits, tmp_path):
+    folder = run_digits("optimizer.schedule=cosine", "trainer.max_epochs=1")
+    with pytest.raises(UserError, match=r"trainer\.max_epochs must stay 1"):
+        make_plan(tmp_path, f"train.resume={folder}", "trainer.max_epochs=7")
+
+
+def test_resume_with_a_damaged_checkpoint_names_the_file(run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    folder.last.write_bytes(folder.last.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"last\.ckpt is not a readable checkpoint"):
+        run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
+
+
+def test_rows_beyond_the_checkpoint_are_trained_again(run_digits):
+    """A crash between the row and the checkpoint."""
+    whole = run_digits(folder="whole")
+    part = run_digits("trainer.max_epochs=1", folder="part")
+    part.write_metrics([*part.read_metrics(), {**part.read_metrics()[0], "epoch": 2, "train/loss": 12345.0}])
+    run_digits(f"train.resume={part}", "trainer.max_epochs=2")
+    assert_same_training(whole, part)
+
+
+def test_best_is_the_lowest_validation_loss(run_digits):
+    # A learning rate that ruins the model after a good first epoch.
+    folder = run_digits(
+        "data.num_val=300", "trainer.max_epochs=3", "optimizer.schedule=step", "optimizer.step_size=1",
+        "optimizer.gamma=0.999", "optimizer.vae.lr=0.02",
+    )  # fmt: skip
+    rows = folder.read_metrics()
+    best = min(rows, key=lambda row: row["val/loss"])
+    assert read_checkpoint(folder.best)["global_step"] == best["step"]
+    assert rows[0]["val/loss"] == pytest.approx(rows[0]["val/reconstruction"] + rows[0]["val/kl"])
+
+
+def test_nan_is_never_best(run_digits):
+    folder = run_digits("data.num_val=300", "optimizer.vae.lr=1e30", "model.batch_norm=false", "trainer.max_epochs=1")
+    assert not math.isfinite(folder.read_metrics()[-1]["val/loss"])
+    assert not folder.best.exists()
+
+
+def test_max_steps_counts_batches_and_the_last_epoch_is_evaluated(run_digits):
+    folder = run_digits("trainer.max_steps=20")
+    rows = folder.read_metrics()
+    assert [row["step"] for row in rows] == [15, 20]
+    assert rows[-1]["test/loss"] < rows[0]["test/loss"]
+
+
+@pytest.mark.parametrize("objective", ["autoencoder", "vae", "gan"])
+def test_every_objective_runs_and_can_be_loaded(objective, run_digits):
+    folder = run_digits(f"objective={objective}", "trainer.max_epochs=1")
+    model = vaegan.load_run(folder.path)
+    assert model.generate(torch.randn(3, 4)).shape == (3, 784)
+    names = set(folder.read_metrics()[0])
+    assert ("test/loss" in names) == (objective != "gan")
+    assert ("train/kl" in names) == (objective == "vae")
+    assert ("train/adversarial" in names) == (objective == "gan")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(run_digits):
+    run_digits("trainer.max_epochs=1")
+    with pytest.raises(UserError, match="already holds a run; resume it with train.resume="):
+        run_digits("trainer.max_epochs=1")
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    missing = "gpu" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(UserError, match=f"trainer.accelerator={missing} is not there on this machine; it has: .*cpu"):
+        train(make_plan(tmp_path / "run", *SMALL, f"trainer.accelerator={missing}"))
+
+
+def test_a_model_beyond_the_memory_is_refused_with_the_estimate(tmp_path):
+    # 784 x 25 million hidden units, twice: 630 GB.
+    with pytest.raises(UserError, match=r"model\.latent_dim=5000 .* needs about [0-9]{4}\.[0-9] GB .*free on cpu"):
+        train(make_plan(tmp_path / "run", *SMALL, "model.latent_dim=5000"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_crash_is_written_down(run_digits, tmp_path, monkeypatch):
+    from vaegan.training.module import VAEGANModule
+
+    def crash(*_):
+        raise ZeroDivisionError("in the middle")
+
+    monkeypatch.setattr(VAEGANModule, "on_validation_epoch_end", crash)
+    with pytest.raises(ZeroDivisionError):
+        run_digits()
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "in the middle" in status["error"]
+
+
+# As a person at a shell -----------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "vaegan.train", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def test_smoke_from_any_directory_prints_plain_lines(tmp_path):
+    done = command("+experiment=smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (folder,) = (tmp_path / "outputs" / "smoke").iterdir()
+    assert f"run folder  {folder.relative_to(tmp_path)}" in done.stdout
+    assert "\x1b" not in done.stdout
+    epochs = [line for line in done.stdout.splitlines() if line.strip().startswith(("1/", "2/", "3/"))]
+    assert len(epochs) == 3
+    assert RunFolder(folder).read_config() == config.check(config.to_dict(RunFolder(folder).read_config()))
+
+
+def test_damaged_data_is_named_with_exit_code_2(tmp_path):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\0")
+    done = command("+experiment=vaegan", f"data.root={tmp_path / 'data'}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "train-images-idx3-ubyte" in done.stderr
+    assert "SHA-256" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_in_use_is_not_joined(tmp_path):
+    plan = make_plan(tmp_path / "run", *SMALL, "trainer.max_epochs=1")
+    with plan.folder.in_use():
+        train(plan)
+        done = command(f"train.resume={plan.folder}", "trainer.max_epochs=2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "in use by another run" in done.stderr

@@ -1,0 +1,38 @@
+import psutil
+import pytest
+import torch
+from conftest import make_config
+
+from vaegan.errors import UserError
+from vaegan.model import num_parameters
+from vaegan.training.memory import available_bytes, check_memory, needed_bytes
+
+CPU = torch.device("cpu")
+
+
+def total(config) -> int:
+    return sum(num_parameters(config.model, config.objective).values())
+
+
+def test_d_500_needs_what_the_paper_s_rule_says():
+    config = make_config("+experiment=latent500_bn")
+    needed = needed_bytes(config, total(config))
+    assert 12.3e9 < needed < 14e9  # 768 M parameters x 16 bytes, and activations at batch 128
+
+
+def test_activations_of_d_500_at_batch_2000_do_not_go_unnoticed():
+    small, large = make_config("+experiment=latent500"), make_config("+experiment=latent500", "data.batch_size=2000")
+    more = needed_bytes(large, total(large)) - needed_bytes(small, total(small))
+    assert more == 4 * (2000 - 128) * 250_000 * 3 * 2
+
+
+def test_available_is_at_most_what_the_machine_has():
+    assert 0 < available_bytes(CPU) <= psutil.virtual_memory().total
+
+
+def test_refusal_says_how_much_and_what_to_change():
+    config = make_config("model.latent_dim=4000")
+    with pytest.raises(UserError, match=r"needs about .* GB .*data\.batch_size|latent_dim=4000"):
+        check_memory(config, total(config), CPU)
+    small = make_config("model.latent_dim=2")
+    check_memory(small, total(small), CPU)

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from vaegan.training import precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def restore():
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_the_measured_error_tells_float32_from_bf16():
+    torch.set_float32_matmul_precision("highest")
+    assert precision.relative_error() < precision._FLOAT32_ERROR
+    a, b = torch.randn(2, 512, 512)
+    exact = a.double() @ b.double()
+    rounded = (a.bfloat16() @ b.bfloat16()).double()
+    assert (rounded - exact).abs().max() / exact.abs().max() > 100 * precision._FLOAT32_ERROR
+
+
+def test_auto_takes_the_fast_path_only_with_float32_accuracy(monkeypatch):
+    assert precision.set_matmul_precision("auto", CPU).startswith(torch.get_float32_matmul_precision())
+    assert precision.relative_error() < precision._FLOAT32_ERROR
+    monkeypatch.setattr(precision, "relative_error", lambda: 2e-3)  # as on a CPU whose fast path rounds to bf16
+    assert precision.set_matmul_precision("auto", CPU).startswith("highest")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_choice_is_taken_as_it_is():
+    for choice in ("medium", "high", "highest"):
+        assert precision.set_matmul_precision(choice, CPU) == choice
+        assert torch.get_float32_matmul_precision() == choice
+    assert precision.set_matmul_precision("auto", torch.device("cuda")) == "highest"
