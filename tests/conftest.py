@@ -2,8 +2,8 @@
 
 import os
 
-# Two OpenMP threads fight over tiny products; set before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# The models are tiny: a second thread only waits, and on a busy machine for long. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path

@@ -57,13 +57,14 @@ def test_a_run_leaves_every_artefact(run_digits, capsys):
     assert [p.name for p in (folder.path / "checkpoints").iterdir()] == ["last.ckpt"]
     for name in ("reconstructions", "samples", "latent"):
         for epoch in (1, 2):
-            image = Image.open(folder.images / f"{name}_epoch_000{epoch}.png")
-            assert len(np.unique(np.asarray(image.convert("L")))) > 20
-    assert Image.open(folder.images / "curves.png").size[0] > 500
+            with Image.open(folder.images / f"{name}_epoch_000{epoch}.png") as image:
+                assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    with Image.open(folder.images / "curves.png") as image:
+        assert image.size[0] > 500
 
     status = json.loads(folder.status.read_text())
     assert (status["state"], status["epoch"], status["error"]) == ("finished", 2, None)
-    assert status["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(status["versions"]["torch"])
     assert len(status["epoch_seconds"]) == 2
 
     rows = folder.read_metrics()

@@ -132,7 +132,9 @@ class Trainer:
     max_steps: int | None = option("batches after which training stops, if that comes first", ge=1)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("where to compute")
     devices: int = option("number of devices", ge=1)
-    precision: Literal["32-true", "bf16-mixed"] = option("of the matrix products; losses are float32 in both")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = option(
+        "of the matrix products, losses are always float32; auto: bf16-mixed on a device where it is measured to be faster"
+    )
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list
         wanted = {key: value for key, value in wanted.items() if key in named}
     result = dict(stored)
     for key, value in wanted.items():
+        if (key, value) == ("trainer.precision", "auto"):
+            continue  # what it meant when the run started is stored
         if key.partition(".")[0] in ("trainer", "train", "logger"):
             result[key] = value
         elif value != stored.get(key):

@@ -8,6 +8,7 @@ import logging
 import sys
 import traceback
 import warnings
+from dataclasses import replace
 
 from vaegan import cli, runs
 from vaegan.config import Config
@@ -41,18 +42,22 @@ def train(plan: runs.Plan) -> None:
     from vaegan.training.memory import check_memory, keep_freed_memory
     from vaegan.training.module import VAEGANModule
     from vaegan.training.pictures import Pictures
-    from vaegan.training.precision import set_matmul_precision
+    from vaegan.training.precision import choose_precision, set_matmul_precision
     from vaegan.training.recorder import Recorder
     from vaegan.training.screen import Screen
 
-    config, folder = plan.config, plan.folder
-    device = find_device(config.trainer.accelerator)
+    folder = plan.folder
+    device = find_device(plan.config.trainer.accelerator)
+    matmul = set_matmul_precision(plan.config.train.matmul, device)
+    precision = choose_precision(plan.config.trainer.precision, device)
+    # What auto means here and now is kept with the run, so that it goes on in the same precision.
+    config = replace(plan.config, trainer=replace(plan.config.trainer, precision=precision))
+    plan = replace(plan, config=config)
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
     keep_freed_memory()
     data = ImageData(config.data, config.seed)
     data.prepare_data()
-    matmul = set_matmul_precision(config.train.matmul, device)
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
 
     screen = Screen()

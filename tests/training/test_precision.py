@@ -35,3 +35,16 @@ def test_a_choice_is_taken_as_it_is():
         assert precision.set_matmul_precision(choice, CPU) == choice
         assert torch.get_float32_matmul_precision() == choice
     assert precision.set_matmul_precision("auto", torch.device("cuda")) == "highest"
+
+
+def test_auto_precision_is_bf16_only_where_it_is_faster(monkeypatch):
+    seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
+    monkeypatch.setattr(precision, "product_seconds", lambda dtype: seconds[dtype])
+    assert precision.choose_precision("auto", CPU) == "bf16-mixed"
+    seconds[torch.bfloat16] = 2.5
+    assert precision.choose_precision("auto", CPU) == "32-true"
+    assert precision.choose_precision("bf16-mixed", CPU) == "bf16-mixed"
+
+
+def test_product_seconds_are_seconds():
+    assert 1e-6 < precision.product_seconds(torch.float32) < 1
