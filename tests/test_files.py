@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from vaegan.files import whole_file, write_whole
+from vaegan.files import replacing, write_whole
 
 
 def test_content_and_permissions(tmp_path):
@@ -19,8 +19,8 @@ def test_content_and_permissions(tmp_path):
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     write_whole(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.txt") as file:
-        file.write(b"half of the n")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_bytes(b"half of the n")
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"

@@ -164,6 +164,16 @@ def test_resume_with_a_damaged_checkpoint_names_the_file(run_digits):
         run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
 
 
+def test_resume_with_the_checkpoint_of_another_run_names_the_difference(run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    other = run_digits("trainer.max_epochs=1", "model.latent_dim=5", folder="other")
+    folder.last.write_bytes(other.last.read_bytes())
+    before = folder.status.read_bytes()
+    with pytest.raises(UserError, match=r"last\.ckpt was made with model\.latent_dim=5, not 4"):
+        run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
+    assert folder.status.read_bytes() == before
+
+
 def test_rows_beyond_the_checkpoint_are_trained_again(run_digits):
     """A crash between the row and the checkpoint."""
     whole = run_digits(folder="whole")

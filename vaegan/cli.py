@@ -73,7 +73,7 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(composed)()
         if mistakes:
             raise mistakes[0]
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if show_traceback:
             raise
         print(f"vaegan: {_sentence(error)}", file=sys.stderr)
@@ -109,6 +109,8 @@ def _sentence(error: Exception) -> str:
     message = str(error)
     if isinstance(error, UserError):
         return message
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{message}."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
         options = [option.removesuffix(".yaml") for option in error.options]

@@ -19,6 +19,9 @@ from vaegan.errors import UserError
 NUM_TRAIN_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "digits": 1_500}
 
 
+CHANGEABLE = ("trainer", "train", "logger")  # groups that a resumed run may change; the others make it what it is
+
+
 def option(
     meaning: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
 ) -> Any:

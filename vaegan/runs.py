@@ -140,7 +140,7 @@ def plan(composition: "Composition") -> Plan:
 
 
 def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list[str]) -> config.Config:
-    """The stored configuration, with what the command line may still change: trainer.*, train.*, logger.*.
+    """The stored configuration, with what the command line may still change (config.CHANGEABLE).
 
     A group or experiment on the command line asks for all its options; otherwise only the options named there count, and
     everything else is the stored run's.
@@ -154,7 +154,7 @@ def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list
     for key, value in wanted.items():
         if (key, value) == ("trainer.precision", "auto"):
             continue  # what it meant when the run started is stored
-        if key.partition(".")[0] in ("trainer", "train", "logger"):
+        if key.partition(".")[0] in config.CHANGEABLE:
             result[key] = value
         elif value != stored.get(key):
             raise UserError(
@@ -218,8 +218,8 @@ def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "mode
     return model.to(device).eval()
 
 
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """The checkpoint at `path`, on the CPU; nothing in it is executed.
+def read_checkpoint(path: Path | str, mmap: bool = False) -> dict[str, Any]:
+    """The checkpoint at `path`, on the CPU; nothing in it is executed. With `mmap` tensors are read only when used.
 
     Raises:
         UserError: the file is not a whole checkpoint of tensors and plain values.
@@ -227,6 +227,6 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error

@@ -13,10 +13,11 @@ from dataclasses import replace
 from vaegan import cli, runs
 from vaegan.config import Config
 from vaegan.errors import UserError
+from vaegan.files import replacing
 
 
 def job(composition: cli.Composition) -> None:
-    """Check what Hydra composed, then train. torch is imported only after the check."""
+    """Check what Hydra composed, then train."""
     plan = runs.plan(composition)
     with plan.folder.in_use():
         train(plan)
@@ -30,6 +31,9 @@ def train(plan: runs.Plan) -> None:
             checkpoint that is damaged or of other settings.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the last checkpoint is kept.
     """
+    for line in summary(plan):
+        print(line, flush=True)
+    # torch and Lightning take seconds to import, so they come after the checks and the first lines.
     import torch
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import TensorBoardLogger
@@ -38,7 +42,7 @@ def train(plan: runs.Plan) -> None:
     from vaegan.data.module import ImageData
     from vaegan.model import num_parameters
     from vaegan.reporting import plots
-    from vaegan.training.checkpoints import WholeFileIO
+    from vaegan.training.checkpoints import WholeFileIO, check_checkpoint
     from vaegan.training.memory import check_memory, keep_freed_memory
     from vaegan.training.module import VAEGANModule
     from vaegan.training.pictures import Pictures
@@ -56,13 +60,17 @@ def train(plan: runs.Plan) -> None:
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
     keep_freed_memory()
+    if plan.resumed:
+        check_checkpoint(folder, config)
     data = ImageData(config.data, config.seed)
     data.prepare_data()
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
 
     screen = Screen()
-    for line in summary(plan, parameters, where, matmul):
-        screen.line(line)
+    counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
+    screen.line(f"parameters  {sum(parameters.values()):,}: {counts}")
+    screen.line(f"device      {where}, precision {precision}, float32 products: {matmul}")
+    screen.line(f"run folder  {_shown(folder)}\n")
     facts = {"device": where, "matmul": matmul, "parameters": parameters}
     recorder = Recorder(plan, screen, facts)
     folder.last.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +108,8 @@ def train(plan: runs.Plan) -> None:
         recorder.finish("failed", traceback.format_exc())
         raise
 
-    save_file(module.model.state_dict(), folder.model)
+    with replacing(folder.model) as temporary:
+        save_file(module.model.state_dict(), temporary)
     plots.loss_curves(recorder.rows, folder.images / "curves.png")
     recorder.finish("finished")
     for line in closing(plan, recorder.rows):
@@ -120,27 +129,22 @@ def find_device(accelerator: str):
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
-def summary(plan: runs.Plan, parameters: dict[str, int], device: str, matmul: str) -> list[str]:
-    """The run in a few lines, before it starts."""
-    config, data, model = plan.config, plan.config.data, plan.config.model
+def summary(plan: runs.Plan) -> list[str]:
+    """What is about to be trained, in a few lines."""
+    config, data, model, adam = plan.config, plan.config.data, plan.config.model, plan.config.optimizer
     noise = f"noise sigma {data.noise_std:g}{' clipped' if data.noise_clip else ''}" if data.noise_std else "no noise"
+    held_out = f", {data.num_val:,} held out" if data.num_val else ""
     batch_norm = "BatchNorm" if model.batch_norm else "no BatchNorm"
     extras = " and on the encoder's output" * model.batch_norm_output + f", dropout {model.dropout:g}" * bool(
         model.dropout
     )
-    counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
-    trainer = config.trainer
+    epochs = f"{config.trainer.max_epochs} epochs of {data.num_train // data.batch_size} batches of {data.batch_size:,}"
     return [
         f"experiment  {plan.experiment}{' (resumed)' if plan.resumed else ''}, seed {config.seed}",
-        f"data        {data.name}: {data.num_train:,} training images, {data.num_val:,} held out, {noise}",
+        f"data        {data.name}: {data.num_train:,} training images{held_out}, {noise}",
         f"model       d = {model.latent_dim}, hidden {model.hidden_dim:,}, {batch_norm}{extras}",
-        f"            {sum(parameters.values()):,} parameters: {counts}",
         f"objective   {_formula(config)}",
-        f"training    {trainer.max_epochs} epochs of {data.num_train // data.batch_size} batches of {data.batch_size:,}, "
-        f"Adam, learning rate {config.optimizer.vae.lr:g} and {config.optimizer.discriminator.lr:g} (discriminator)",
-        f"device      {device}, precision {trainer.precision}, float32 products: {matmul}",
-        f"run folder  {_shown(plan.folder)}",
-        "",
+        f"training    {epochs}, Adam {adam.vae.lr:g}, discriminator {adam.discriminator.lr:g}",
     ]
 
 

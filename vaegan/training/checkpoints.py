@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from vaegan.files import whole_file
-from vaegan.runs import read_checkpoint
+from vaegan import config
+from vaegan.errors import UserError
+from vaegan.files import replacing
+from vaegan.runs import RunFolder, read_checkpoint
 
 
 class WholeFileIO(CheckpointIO):
@@ -19,8 +21,8 @@ class WholeFileIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with whole_file(Path(path)) as file:
-            torch.save(checkpoint, file)
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -30,6 +32,18 @@ class WholeFileIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def check_checkpoint(folder: RunFolder, run_config: config.Config) -> None:
+    """Raises UserError if the last checkpoint of `folder` is damaged or was made with settings other than `run_config`'s."""
+    stored = config.flatten(read_checkpoint(folder.last, mmap=True).get("config", {}))
+    wanted = config.flatten(config.to_dict(run_config))
+    for name in wanted:
+        if name.partition(".")[0] not in config.CHANGEABLE and stored.get(name) != wanted[name]:
+            raise UserError(
+                f"{folder.last} was made with {name}={stored.get(name)!r}, not {wanted[name]!r} as {folder.config} says; "
+                f"one of the two belongs to another run."
+            )
 
 
 def keep_as(existing: Path, name: Path) -> None:

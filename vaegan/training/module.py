@@ -152,6 +152,9 @@ class VAEGANModule(LightningModule):
             else:
                 scheduler.step()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = config.to_dict(self.config)
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         options = self.config.optimizer
         groups = [(self.model.vae_parameters(), options.vae)]

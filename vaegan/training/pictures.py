@@ -17,7 +17,7 @@ from vaegan.runs import RunFolder
 from vaegan.training.module import VAEGANModule
 
 NUM_COLUMNS = 12
-_LABEL_WIDTH = 76
+_LABEL_WIDTH = 106
 
 
 class Pictures(Callback):
@@ -63,7 +63,7 @@ def reconstruction_grid(module: VAEGANModule, images: Tensor) -> np.ndarray:
     if data.noise_std > 0:
         noise = randomness.normal(x.shape, device, module.config.seed, "test noise", 0)
         x_noisy = rows["noisy"] = corrupt(x, noise, data.noise_std, data.noise_clip)
-    rows["decoded"] = module.model.reconstruct(x_noisy)
+    rows["reconstructed"] = module.model.reconstruct(x_noisy)
     return _with_labels(_grid(torch.cat([row[:NUM_COLUMNS] for row in rows.values()])), list(rows))
 
 
