@@ -1,7 +1,6 @@
 """Files written whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,21 +8,19 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file to write instead of `path`: `path` appears complete and on disk when the block ends, or not at all.
+    """A name to write instead of `path`: `path` appears complete and on disk when the block ends, or not at all.
 
-    The temporary file lies in the same folder, because a rename is atomic only within one file system.
+    The name lies in the same folder, because a rename is atomic only within one file system. It is always the same one,
+    so the next writer clears away what a killed one left; two processes must not write `path` at once.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would hide the file from a shared cache's other users
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     if os.name == "posix":  # makes the rename itself survive a power cut; elsewhere a folder cannot be opened
         _sync(path.parent)
 
@@ -40,9 +37,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -38,6 +38,7 @@ from filelock import FileLock
 
 from vaegan.data.idx import read_idx, write_idx
 from vaegan.errors import UserError
+from vaegan.files import write_whole
 
 HTTP_TIMEOUT_SEC = 10.0  # to connect, and for every read: a mirror that stalls is given up after this long
 PIP_TIMEOUT_SEC = 600.0
@@ -224,7 +225,7 @@ def _fetch(name: str, root: Path, folder: Path) -> list[bytes]:
             print(f"fetching {name} ({len(missing)} files) from {source} into {folder}", file=sys.stderr, flush=True)
             try:
                 for file, to_keep in fetch(missing):
-                    _write_whole(folder / file.kept_name, to_keep)
+                    _keep(folder / file.kept_name, to_keep)
                     contents[file] = _found(folder, file)
             except _Unusable as error:
                 failures.append(f"{source} {error}")
@@ -253,18 +254,9 @@ def _locked(name: str, root: Path, folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all. The lock must be held: the partial file's name is fixed."""
-    partial_file = path.with_name(f"{path.name}.part")
+def _keep(path: Path, content: bytes) -> None:
     try:
-        try:
-            with open(partial_file, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial_file, path)
-        finally:
-            partial_file.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as error:
         raise _not_writable(path.parent, error) from error
 

@@ -48,7 +48,5 @@ def check_checkpoint(folder: RunFolder, run_config: config.Config) -> None:
 
 def keep_as(existing: Path, name: Path) -> None:
     """Make `name` the same file as `existing`, atomically and without a copy; what replaces `existing` leaves it alone."""
-    temporary = name.with_name(f".{name.name}.part")
-    temporary.unlink(missing_ok=True)
-    os.link(existing, temporary)
-    os.replace(temporary, name)
+    with replacing(name) as temporary:
+        os.link(existing, temporary)
