@@ -44,3 +44,25 @@ def run_digits(tmp_path: Path) -> Callable[..., runs.RunFolder]:
         return plan.folder
 
     return run
+
+
+def fit(module, *callbacks, max_epochs: int = 1, max_steps: int = -1):
+    """Lightning's training of a VAEGANModule, without the run folder; returns the Trainer."""
+    from pytorch_lightning import Trainer
+
+    from vaegan.data.module import ImageData
+
+    trainer = Trainer(
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        accelerator="cpu",
+        precision=module.config.trainer.precision,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=ImageData(module.config.data, module.config.seed))
+    return trainer

@@ -147,7 +147,8 @@ def test_resume_refuses_other_settings_and_keeps_the_stored_ones(run_digits, tmp
     with pytest.raises(UserError, match=r"data\.name is 'mnist' here but 'digits'"):
         make_plan(tmp_path, f"train.resume={folder}", "+experiment=vaegan")
     assert folder.config.read_bytes() == before
-    plan = make_plan(tmp_path, f"train.resume={folder}", "trainer.max_epochs=7")
+    plan = make_plan(tmp_path, f"train.resume={folder}", "trainer.max_epochs=7", f"data.root={tmp_path}")
+    assert plan.config.data.root == str(tmp_path)
     assert (plan.config.model.latent_dim, plan.config.data.name, plan.config.trainer.max_epochs) == (3, "digits", 7)
 
 

@@ -19,7 +19,9 @@ from vaegan.errors import UserError
 NUM_TRAIN_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "digits": 1_500}
 
 
-CHANGEABLE = ("trainer", "train", "logger")  # groups that a resumed run may change; the others make it what it is
+def is_changeable(name: str) -> bool:
+    """May a resumed run change the option? Where and how long it runs, yes; what makes it the run it is, no."""
+    return name == "data.root" or name.partition(".")[0] in ("trainer", "train", "logger")
 
 
 def option(

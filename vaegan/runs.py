@@ -140,7 +140,7 @@ def plan(composition: "Composition") -> Plan:
 
 
 def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list[str]) -> config.Config:
-    """The stored configuration, with what the command line may still change (config.CHANGEABLE).
+    """The stored configuration, with what the command line may still change (config.is_changeable).
 
     A group or experiment on the command line asks for all its options; otherwise only the options named there count, and
     everything else is the stored run's.
@@ -154,7 +154,7 @@ def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list
     for key, value in wanted.items():
         if (key, value) == ("trainer.precision", "auto"):
             continue  # what it meant when the run started is stored
-        if key.partition(".")[0] in config.CHANGEABLE:
+        if config.is_changeable(key):
             result[key] = value
         elif value != stored.get(key):
             raise UserError(

@@ -5,15 +5,14 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SMALL, make_config
-from pytorch_lightning import Callback, Trainer
+from conftest import SMALL, fit, make_config
+from pytorch_lightning import Callback
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from vaegan import randomness
 from vaegan.data import sources
 from vaegan.data.batches import pixels
-from vaegan.data.module import ImageData
 from vaegan.training.module import VAEGANModule
 
 OBJECTIVES = [
@@ -36,24 +35,6 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.gradients = {name: copy.deepcopy(p.grad) for name, p in pl_module.model.named_parameters()}
-
-
-def fit(module: VAEGANModule, *callbacks: Callback, max_epochs: int = 1, max_steps: int = -1) -> Trainer:
-    config = module.config
-    trainer = Trainer(
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        accelerator="cpu",
-        precision=config.trainer.precision,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(module, datamodule=ImageData(config.data, config.seed))
-    return trainer
 
 
 def draws(config, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Checkpoints: tensors and plain values only, written whole or not at all, never unpickled."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def check_checkpoint(folder: RunFolder, run_config: config.Config) -> None:
     stored = config.flatten(read_checkpoint(folder.last, mmap=True).get("config", {}))
     wanted = config.flatten(config.to_dict(run_config))
     for name in wanted:
-        if name.partition(".")[0] not in config.CHANGEABLE and stored.get(name) != wanted[name]:
+        if not config.is_changeable(name) and stored.get(name) != wanted[name]:
             raise UserError(
                 f"{folder.last} was made with {name}={stored.get(name)!r}, not {wanted[name]!r} as {folder.config} says; "
                 f"one of the two belongs to another run."
@@ -47,6 +48,9 @@ def check_checkpoint(folder: RunFolder, run_config: config.Config) -> None:
 
 
 def keep_as(existing: Path, name: Path) -> None:
-    """Make `name` the same file as `existing`, atomically and without a copy; what replaces `existing` leaves it alone."""
+    """Make `name` the same file as `existing`, atomically; what replaces `existing` later leaves `name` alone."""
     with replacing(name) as temporary:
-        os.link(existing, temporary)
+        try:
+            os.link(existing, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(existing, temporary)
