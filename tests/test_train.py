@@ -152,6 +152,24 @@ def test_resume_refuses_other_settings_and_keeps_the_stored_ones(run_digits, tmp
     assert (plan.config.model.latent_dim, plan.config.data.name, plan.config.trainer.max_epochs) == (3, "digits", 7)
 
 
+def test_a_finished_run_is_gone_on_with_only_for_more_epochs(run_digits, tmp_path):
+    folder = run_digits("trainer.max_epochs=1")
+    with pytest.raises(UserError, match=r"has finished its 1 epochs; give it more with trainer\.max_epochs=N"):
+        make_plan(tmp_path, f"train.resume={folder}")
+
+
+def test_a_run_killed_before_its_model_was_written_gets_it_by_resuming(run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    model = folder.model.read_bytes()
+    metrics = folder.metrics.read_bytes()
+    folder.model.unlink()
+    folder.write_status(folder.read_status() | {"state": "running"})
+    run_digits(f"train.resume={folder}")
+    assert folder.model.read_bytes() == model
+    assert folder.metrics.read_bytes() == metrics
+    assert folder.read_status()["state"] == "finished"
+
+
 def test_cosine_schedule_cannot_be_stretched(run_digits, tmp_path):
     folder = run_digits("optimizer.schedule=cosine", "trainer.max_epochs=1")
     with pytest.raises(UserError, match=r"trainer\.max_epochs must stay 1"):

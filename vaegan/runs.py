@@ -74,6 +74,13 @@ class RunFolder:
     def write_status(self, status: dict[str, Any]) -> None:
         write_whole(self.status, json.dumps(status, indent=2) + "\n")
 
+    def read_status(self) -> dict[str, Any]:
+        """status.json; empty if there is none or it is damaged."""
+        try:
+            return json.loads(self.status.read_text())
+        except (OSError, ValueError):
+            return {}
+
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics.csv whole: floats with every digit, so that equal runs have equal files."""
         text = io.StringIO()
@@ -134,6 +141,11 @@ def plan(composition: "Composition") -> Plan:
         folder = RunFolder(requested.train.resume)
         if not folder.last.is_file():
             raise UserError(f"{folder.last} does not exist: that run saved no checkpoint to go on from.")
+        status = folder.read_status()
+        if status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs:
+            raise UserError(
+                f"{folder} has finished its {status['epoch']} epochs; give it more with trainer.max_epochs=N to go on."
+            )
     elif folder.config.exists():
         raise UserError(f"{folder} already holds a run; resume it with train.resume={folder} or choose another folder.")
     return Plan(requested, folder, composition.experiment, composition.overrides, resumed)

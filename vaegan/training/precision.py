@@ -44,6 +44,8 @@ def choose_precision(choice: str, device: torch.device) -> str:
         return choice
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if device.type != "cpu":
+        return "32-true"
     return "bf16-mixed" if product_seconds(torch.bfloat16) * 4 / 3 < product_seconds(torch.float32) else "32-true"
 
 

@@ -46,7 +46,7 @@ class Recorder(Checkpoint):
         self.plan = plan
         self.folder = plan.folder
         self.screen = screen
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = plan.folder.read_metrics() if plan.resumed else []
         self.best = math.inf
         self.stopped_by: signal.Signals | None = None
         self._has_heading = False
@@ -77,7 +77,7 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Rows that the checkpoint does not cover were written just before a crash: they are trained again."""
-        self.rows = [row for row in self.folder.read_metrics() if row["epoch"] <= trainer.current_epoch]
+        self.rows = [row for row in self.rows if row["epoch"] <= trainer.current_epoch]
         self.status["epoch"] = trainer.current_epoch
         self._write_status()
 

@@ -1,0 +1,23 @@
+"""Which device a run computes on."""
+
+import torch
+
+from vaegan.errors import UserError
+
+
+def find_device(accelerator: str) -> torch.device:
+    """The device that Lightning will choose for `accelerator`; UserError if there is none."""
+    there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        accelerator = next(name for name in ("gpu", "mps", "cpu") if there[name])
+    if not there[accelerator]:
+        has = ", ".join(name for name, available in there.items() if available)
+        raise UserError(f"trainer.accelerator={accelerator} is not there on this machine; it has: {has}.")
+    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words: the threads of a CPU, the name of a GPU."""
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
