@@ -1,7 +1,9 @@
 """The command line itself: what a person who mistypes something gets to read."""
 
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,20 @@ def run(*arguments: str, cwd: Path, code: str = NO_TORCH) -> subprocess.Complete
         (["data.noise_std=abc"], "data.noise_std must be a number >= 0, not 'abc'."),
         (["data.noise_std=-1"], "data.noise_std must be a number >= 0, not -1."),
         (["data.noise_std=nan"], "data.noise_std must be a number >= 0, not nan."),
-        (["model.latent_dim=0"], "model.latent_dim must be a whole number >= 1, not 0."),
+        (["model.latent_dim=0"], "model.latent_dim must be a whole number >= 1 and <= 100000, not 0."),
         (["data.batch_size=99999"], "data.batch_size is 99999, but mnist leaves 60000 training images"),
         (["+experiment=denois_bn"], "experiment=denois_bn does not exist; did you mean experiment=denoise_bn?"),
         (["experiment=denoise_bn"], "experiment is added, not replaced; write +experiment=NAME."),
         (["objective=vaegann"], "objective=vaegann does not exist; did you mean objective=vaegan?"),
         (["objective=vae", "objective.fakes=both"], "objective.fakes is not an option of the chosen objective"),
         (["data.noise_std"], "cannot read 'data.noise_std' on the command line; write key=value"),
+        (["data.noise_std=1" + "0" * 400], "data.noise_std must be a number >= 0"),
+        (["model.latent_dim=9999999999999"], "model.latent_dim must be a whole number >= 1 and <= 100000"),
+        (["model.latent_dim=null"], "model.latent_dim must be a whole number"),
+        (["data.root=''"], "data.root must be null or a text, not ''."),
+        (["seed=${nope}"], "nope"),
+        (["seed=???"], "seed"),
+        (["data=null"], "cannot be composed"),
         (["seed=[1"], "cannot read 'seed=[1' on the command line; write key=value"),
         (["train.resume=nowhere"], "nowhere is not a run folder: it has no config.yaml"),
         (["--experimental-rerun", "x.pickle"], "--experimental-rerun is not offered"),
@@ -62,7 +71,7 @@ def test_help_and_configuration_come_without_torch(arguments, shown, tmp_path):
 def test_a_mistake_in_one_job_of_a_multirun_is_reported_with_exit_code_2(tmp_path):
     done = run("-m", "model.latent_dim=0,-1", cwd=tmp_path)
     assert done.returncode == 2
-    assert "model.latent_dim must be a whole number >= 1, not 0." in done.stderr
+    assert "model.latent_dim must be a whole number >= 1 and <= 100000, not 0." in done.stderr
 
 
 def test_own_experiments_are_found_with_config_dir(tmp_path):
@@ -92,8 +101,44 @@ def test_a_mistake_removes_only_what_was_made_for_it(tmp_path):
 
 def test_run_folders_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = Path(cli._run_folder("vaegan", None))
-    first.mkdir(parents=True)
-    names = {cli._run_folder("vaegan", None) for _ in range(2)}
-    assert str(first) not in names
-    assert first.parent == Path("outputs/vaegan")
+    with ThreadPoolExecutor() as pool:
+        folders = list(pool.map(lambda _: cli._run_folder("vaegan", None), range(20)))
+    assert len(set(folders)) == 20
+    assert all(Path(folder).is_dir() and Path(folder).parent == Path("outputs/vaegan") for folder in folders)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("model: [", "cannot be composed"),
+        ("model:\n  latent_dim: 3\n  latent_dim: 4\n", "cannot be composed"),
+        ("!!python/object/apply:os.system ['touch executed']", "cannot be composed"),
+        ("defaults: 5", "cannot be composed"),
+        ("# @package _global_\nmodel: 5\n", "model"),
+        ("# @package _global_\noptimizer:\n  vae: 5\n", "optimizer.vae"),
+        ("model:\n  latent_dim: 3\n", "must begin with the line `# @package _global_`"),
+        ("# @package _global_\nmodel:\n  _target_: os.system\n", "model._target_ is not an option"),
+        ("# @package _global_\nseed: ${oc.env:NOT_THERE}\n", "NOT_THERE"),
+    ],
+)
+def test_a_broken_experiment_file_gets_one_sentence(text, message, tmp_path):
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(text)
+    done = run("--config-dir", str(tmp_path / "own"), "+experiment=mine", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+@pytest.mark.parametrize("flag", ["--experimental-rerun", "--experimental-r", "--e"])
+def test_no_abbreviation_reaches_the_unpickling_flag(flag, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Payload()))
+    for arguments in ([flag, "evil.pickle"], [f"{flag}=evil.pickle"]):
+        assert run(*arguments, cwd=tmp_path).returncode == 2
+    assert not (tmp_path / "executed").exists()

@@ -45,7 +45,7 @@ def with_value(name: str, value: object) -> dict:
         ("optimizer.vae.betas", [0.9], "a list of 2 numbers"),
         ("optimizer.vae.betas", [0.9, 1.0], "< 1"),
         ("optimizer.schedule", "linear", "one of none, step, cosine, plateau"),
-        ("trainer.precision", "16", "one of 32-true, bf16-mixed"),
+        ("trainer.precision", "16", "one of auto, 32-true, bf16-mixed"),
         ("trainer", 5, "a group of options"),
         ("seed", -1, "a whole number >= 0"),
         ("seed", 2**32, "a whole number"),

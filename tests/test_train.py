@@ -1,8 +1,8 @@
 """The real thing: runs on digits through the command's own code, and what they leave."""
 
 import json
-import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import vaegan
 from vaegan import config
 from vaegan.errors import UserError
-from vaegan.runs import RunFolder, read_checkpoint
+from vaegan.runs import RunFolder, held, read_checkpoint
 from vaegan.train import train
 
 
@@ -55,6 +55,7 @@ def test_a_run_leaves_every_artefact(run_digits, capsys):
         "checkpoints", "config.yaml", "images", "metrics.csv", "model.safetensors", "status.json", "tensorboard",
     ]  # fmt: skip
     assert [p.name for p in (folder.path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert state(folder)["state_dict"]["model.encoder.1.num_batches_tracked"] == 30  # neither tests nor pictures count
     for name in ("reconstructions", "samples", "latent"):
         for epoch in (1, 2):
             with Image.open(folder.images / f"{name}_epoch_000{epoch}.png") as image:
@@ -202,22 +203,48 @@ def test_rows_beyond_the_checkpoint_are_trained_again(run_digits):
     assert_same_training(whole, part)
 
 
-def test_best_is_the_lowest_validation_loss(run_digits):
-    # A learning rate that ruins the model after a good first epoch.
-    folder = run_digits(
-        "data.num_val=300", "trainer.max_epochs=3", "optimizer.schedule=step", "optimizer.step_size=1",
-        "optimizer.gamma=0.999", "optimizer.vae.lr=0.02",
-    )  # fmt: skip
+# A hundred images learned by heart: the validation loss rises after a few epochs while the training loss falls on.
+OVERFITTING = (
+    "data.num_val=1400", "data.batch_size=50", "objective=vae", "model.latent_dim=16", "optimizer.vae.lr=3e-3",
+    "logger.tensorboard=false", "logger.images_every_n_epochs=100",
+)  # fmt: skip
+
+
+def test_best_is_the_lowest_validation_loss_and_outlives_a_resume(run_digits):
+    folder = run_digits(*OVERFITTING, "trainer.max_epochs=60")
     rows = folder.read_metrics()
     best = min(rows, key=lambda row: row["val/loss"])
-    assert read_checkpoint(folder.best)["global_step"] == best["step"]
+    assert best["epoch"] < 60
+    assert rows[-1]["train/loss"] < best["train/loss"]  # choosing by it would choose another epoch
     assert rows[0]["val/loss"] == pytest.approx(rows[0]["val/reconstruction"] + rows[0]["val/kl"])
+    assert read_checkpoint(folder.best)["global_step"] == best["step"]
+    run_digits(f"train.resume={folder}", "trainer.max_epochs=61")
+    assert read_checkpoint(folder.best)["global_step"] == best["step"]
 
 
-def test_nan_is_never_best(run_digits):
-    folder = run_digits("data.num_val=300", "optimizer.vae.lr=1e30", "model.batch_norm=false", "trainer.max_epochs=1")
-    assert not math.isfinite(folder.read_metrics()[-1]["val/loss"])
-    assert not folder.best.exists()
+def test_plateau_looks_at_the_validation_loss(run_digits):
+    folder = run_digits(*OVERFITTING, "trainer.max_epochs=60", "optimizer.schedule=plateau", "optimizer.patience=5")
+    rates = [group["param_groups"][0]["lr"] for group in state(folder)["optimizer_states"]]
+    assert rates[0] < 3e-3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(run_digits, tmp_path):
+    with pytest.raises(UserError, match=r"(train|val|test)/\w+ is (nan|inf) after epoch 1, so training stops"):
+        run_digits("data.num_val=300", "optimizer.vae.lr=1e30", "model.batch_norm=false")
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.best.exists() and not folder.last.exists()
+    status = json.loads(folder.status.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert status["state"] == "failed"
+
+
+def test_a_run_without_a_checkpoint_starts_again(run_digits):
+    whole = run_digits(folder="whole")
+    part = run_digits(folder="part")
+    part.last.unlink()
+    part.model.unlink()
+    part.write_status(part.read_status() | {"state": "interrupted", "epoch": 0})
+    run_digits(f"train.resume={part}")
+    assert_same_training(whole, part)
 
 
 def test_max_steps_counts_batches_and_the_last_epoch_is_evaluated(run_digits):
@@ -238,10 +265,11 @@ def test_every_objective_runs_and_can_be_loaded(objective, run_digits):
     assert ("train/adversarial" in names) == (objective == "gan")
 
 
-def test_a_folder_that_holds_a_run_is_not_overwritten(run_digits):
+def test_a_folder_that_holds_a_run_is_not_overwritten(run_digits, tmp_path):
     run_digits("trainer.max_epochs=1")
-    with pytest.raises(UserError, match="already holds a run; resume it with train.resume="):
-        run_digits("trainer.max_epochs=1")
+    plan = make_plan(tmp_path / "run", *SMALL)
+    with pytest.raises(UserError, match="already holds a run; resume it with train.resume="), held(plan):
+        pass
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path):
@@ -304,6 +332,38 @@ def test_damaged_data_is_named_with_exit_code_2(tmp_path):
     assert "train-images-idx3-ubyte" in done.stderr
     assert "SHA-256" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("signal_number, exit_code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_does(signal_number, exit_code, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaegan.train", "+experiment=smoke", "trainer.max_epochs=5000"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.strip().startswith("2/"):
+            break
+    process.send_signal(signal_number)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == exit_code, errors
+    assert "Traceback" not in errors
+    (folder,) = (tmp_path / "outputs" / "smoke").iterdir()
+    assert f"python -m vaegan.train train.resume={folder.relative_to(tmp_path)}" in printed
+    status = RunFolder(folder).read_status()
+    assert (status["state"], status["error"]) == ("interrupted", signal_number.name)
+    done = command(f"train.resume={folder}", f"trainer.max_epochs={status['epoch'] + 1}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(RunFolder(folder).read_metrics()) == status["epoch"] + 1
+
+
+def test_the_second_of_two_runs_is_refused_and_a_third_too(run_digits, tmp_path):
+    """The one that is refused must not take the first one's lock away."""
+    plan = make_plan(tmp_path / "run", *SMALL)
+    with held(plan):
+        for _ in range(2):
+            done = command(*SMALL, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+            assert done.returncode == 2
+            assert "in use by another run" in done.stderr
 
 
 def test_a_run_in_use_is_not_joined(tmp_path):

@@ -3,6 +3,7 @@
 Imports neither torch nor Lightning: `--help`, `--cfg job` and a mistyped option are answered before either is loaded.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -39,14 +40,14 @@ class Composition:
 def run_command(job: Callable[[Composition], None], config_name: str) -> NoReturn:
     """Compose conf/<config_name>.yaml with sys.argv, call `job` (once, or once a job of a multirun), and exit.
 
-    Exit codes: 0 done; 2 a mistake of the user (one sentence on stderr, no traceback, no empty folder left behind);
-    anything else comes from `job`. HYDRA_FULL_ERROR=1 shows the traceback of a mistake, too.
+    Exit codes: 0 done; 2 a mistake of the user (one sentence on stderr, no traceback, no empty folder left behind); 130
+    after Ctrl-C; anything else comes from `job`. HYDRA_FULL_ERROR=1 shows the traceback of a mistake, too.
     """
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     OmegaConf.register_new_resolver("run_folder", _run_folder, use_cache=True, replace=True)
-
-    mistakes: list[UserError] = []
+    mistakes: list[Exception] = []
+    crashes: list[Exception] = []
 
     def composed(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -60,57 +61,73 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
                     run_folder=run_folder,
                 )
             )
-        except UserError as mistake:
+        except (UserError, OmegaConfBaseException, OSError) as mistake:
             # Kept, not raised: the other jobs of a multirun go on, and Hydra adds no line of its own.
-            _remove_if_empty(run_folder)
             mistakes.append(mistake)
+        except Exception as crash:
+            crashes.append(crash)
+            raise
+        finally:
+            _remove_if_empty(run_folder)
 
     try:
-        if any(argument.startswith("--experimental-rerun") for argument in sys.argv):
+        if any(argument.startswith("--e") for argument in sys.argv):  # argparse takes any beginning of the flag
             raise UserError(
                 "--experimental-rerun is not offered: it would unpickle, and so execute, the file it is given."
             )
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(composed)()
-        if mistakes:
-            raise mistakes[0]
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        if show_traceback:
+    except KeyboardInterrupt:
+        print("vaegan: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # what a broken configuration file can make Hydra and YAML raise is open-ended
+        if error in crashes:
             raise
-        print(f"vaegan: {_sentence(error)}", file=sys.stderr)
+        mistakes.insert(0, error)
+    if mistakes:
+        if show_traceback:
+            raise mistakes[0]
+        for sentence in dict.fromkeys(map(_sentence, mistakes)):
+            print(f"vaegan: {sentence}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
 
 
 def _run_folder(experiment: str, resume: str | None) -> str:
-    """outputs/<experiment>/<time>; for a run that is gone on with ".", because it has its folder already."""
+    """outputs/<experiment>/<time>, made here so that of two runs that start at once each has its own.
+
+    For a run that is gone on with ".", because it has its folder already.
+    """
     if resume is not None:
         return "."
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path("outputs", experiment, started)
-    number = 2
-    while folder.exists():
-        folder = Path("outputs", experiment, f"{started}-{number}")
-        number += 1
-    return str(folder)
+    for number in itertools.count(1):
+        folder = Path("outputs", experiment, started if number == 1 else f"{started}-{number}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return str(folder)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Undo Hydra's mkdir of a run that never began: the folder and its parents below the working directory, if empty."""
-    below = [path for path in (folder, *folder.parents) if path != Path.cwd() and path.is_relative_to(Path.cwd())]
-    for path in below:
-        try:
-            path.rmdir()
-        except OSError:  # not empty
-            return
+    """Undo _run_folder for a run that never began: the folder, outputs/<experiment> and outputs, as far as empty."""
+    outputs = Path.cwd() / "outputs"
+    for path in (folder, folder.parent, outputs):
+        if path == outputs or path.is_relative_to(outputs):
+            try:
+                path.rmdir()
+            except OSError:  # not empty
+                return
 
 
 def _sentence(error: Exception) -> str:
     """Hydra's or OmegaConf's several lines as one sentence that names the nearest right name."""
-    message = str(error)
+    message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, UserError):
         return message
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{message}."
+        return f"{error.filename} cannot be used ({error.strerror}); choose another path or free it."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
         options = [option.removesuffix(".yaml") for option in error.options]
@@ -126,4 +143,6 @@ def _sentence(error: Exception) -> str:
         return config.unknown_option(group)
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", message):
         return config.unknown_option(match[1])
-    return " ".join(line.strip() for line in message.splitlines() if line.strip())
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return message or type(error).__name__
+    return f"the configuration cannot be composed ({type(error).__name__}: {message}); check the files it is made of."

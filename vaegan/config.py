@@ -7,7 +7,6 @@ nobody sees anything else. This module imports neither torch nor Hydra, so a mis
 
 import dataclasses
 import difflib
-import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -48,8 +47,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    latent_dim: int = option("d, the size of the latent code", ge=1)
-    hidden_dim: int | None = option("hidden units of encoder and decoder; null: latent_dim squared", ge=1)
+    latent_dim: int = option("d, the size of the latent code", ge=1, le=10**5)
+    hidden_dim: int | None = option("hidden units of encoder and decoder; null: latent_dim squared", ge=1, le=10**10)
     batch_norm: bool = option("BatchNorm on the hidden layer of all three networks")
     batch_norm_output: bool = option("BatchNorm also on the encoder's output, as the paper's Figure 7 prints it")
     dropout: float = option("probability of dropping a hidden unit, all three networks", ge=0, lt=1)
@@ -220,6 +219,8 @@ def unknown_option(name: str) -> str:
     """The sentence that answers an option nobody knows."""
     if name in option_names():
         return f"{name} is not an option of the chosen {name.partition('.')[0]}; choose another one or leave it out."
+    if name == "experiment":
+        return "an experiment file must begin with the line `# @package _global_`, which says where its options belong."
     groups = [field.name for field in dataclasses.fields(Config)]
     match = nearest(name, [*option_names(), *groups])
     return f"{name} is not an option; " + (
@@ -257,7 +258,7 @@ def _check_combinations(config: Config) -> None:
 def _read(kind: Any, value: Any, path: str) -> Any:
     """`value` as an instance of the dataclass or union of dataclasses `kind`; `path` is its dotted name."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{path} must be a group of options, not {value!r}.")
+        raise UserError(f"{path.rstrip('.') or 'the configuration'} must be a group of options, not {value!r}.")
     if get_origin(kind) in (Union, types.UnionType):
         kind = _pick_kind(kind, value, path)
     hints = get_type_hints(kind)
@@ -296,6 +297,7 @@ def _value(hint: Any, field: dataclasses.Field, value: Any, name: str) -> Any:
 
 
 _REFUSED = object()
+_LARGEST = 1e300  # leaves room to compute with
 
 
 def _accept(hint: Any, value: Any) -> Any:
@@ -316,7 +318,9 @@ def _accept(hint: Any, value: Any) -> Any:
     if isinstance(value, bool) and hint is not bool:
         return _REFUSED
     if hint is float and isinstance(value, (int, float)):
-        return float(value) if math.isfinite(value) else _REFUSED
+        return float(value) if abs(value) < _LARGEST else _REFUSED  # false for NaN
+    if hint is str:
+        return value if isinstance(value, str) and value else _REFUSED
     return value if isinstance(value, hint) else _REFUSED
 
 

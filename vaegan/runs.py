@@ -108,12 +108,13 @@ class RunFolder:
         lock = self.path / ".lock"
         try:
             with FileLock(lock, timeout=0):
-                yield
+                try:
+                    yield
+                finally:
+                    if list(self.path.iterdir()) == [lock]:  # the run never began
+                        lock.unlink()
         except Timeout:
             raise UserError(f"{self.path} is in use by another run; wait for it, or choose another folder.") from None
-        finally:
-            if list(self.path.iterdir()) == [lock]:  # the run never began
-                lock.unlink()
 
 
 @dataclass(frozen=True)
@@ -131,24 +132,36 @@ def plan(composition: "Composition") -> Plan:
     """What the command line asks for, checked; nothing is written yet.
 
     Raises:
-        UserError: a bad option, a folder that holds a run already, or a resumed run that is asked to become another one.
+        UserError: a bad option, or a resumed run that is finished or asked to become another one.
     """
-    folder = RunFolder(composition.run_folder)
     requested = config.check(composition.values)
-    resumed = requested.train.resume is not None
-    if resumed:
-        requested = _resumed_config(requested, RunFolder(requested.train.resume), composition.overrides)
-        folder = RunFolder(requested.train.resume)
-        if not folder.last.is_file():
-            raise UserError(f"{folder.last} does not exist: that run saved no checkpoint to go on from.")
-        status = folder.read_status()
-        if status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs:
+    if requested.train.resume is None:
+        return Plan(requested, RunFolder(composition.run_folder), composition.experiment, composition.overrides, False)
+    folder = RunFolder(requested.train.resume)
+    requested = _resumed_config(requested, folder, composition.overrides)
+    status = folder.read_status()
+    if status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs:
+        raise UserError(
+            f"{folder} has finished its {status['epoch']} epochs; give it more with trainer.max_epochs=N to go on."
+        )
+    experiment = status.get("experiment", composition.experiment)
+    # A run that was stopped in its first epoch has no checkpoint yet: it starts again.
+    return Plan(requested, folder, experiment, composition.overrides, resumed=folder.last.is_file())
+
+
+@contextmanager
+def held(plan: Plan) -> Iterator[None]:
+    """The plan's folder, held for this process and free to be written.
+
+    Raises:
+        UserError: another process holds it, or it holds a run that `plan` does not go on with.
+    """
+    with plan.folder.in_use():
+        if plan.config.train.resume is None and plan.folder.config.exists():
             raise UserError(
-                f"{folder} has finished its {status['epoch']} epochs; give it more with trainer.max_epochs=N to go on."
+                f"{plan.folder} already holds a run; resume it with train.resume={plan.folder} or choose another folder."
             )
-    elif folder.config.exists():
-        raise UserError(f"{folder} already holds a run; resume it with train.resume={folder} or choose another folder.")
-    return Plan(requested, folder, composition.experiment, composition.overrides, resumed)
+        yield
 
 
 def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list[str]) -> config.Config:

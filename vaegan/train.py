@@ -18,7 +18,7 @@ from vaegan.reporting import text
 def job(composition: cli.Composition) -> None:
     """Check what Hydra composed, then train."""
     plan = runs.plan(composition)
-    with plan.folder.in_use():
+    with runs.held(plan):
         train(plan)
 
 
@@ -28,6 +28,7 @@ def train(plan: runs.Plan) -> None:
     Raises:
         UserError: a device that is not there, data that cannot be had, a model that does not fit into memory, or a
             checkpoint that is damaged or of other settings.
+        UserError: also a loss that is no longer finite; the last good checkpoint is kept.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the last checkpoint is kept.
     """
     for line in text.summary(plan):

@@ -30,7 +30,7 @@ class ImageData(LightningDataModule):
             UserError: a file is damaged, or no source can be reached.
         """
         if not self.splits:
-            images = sources.load(self.data.name, Path(self.data.root) if self.data.root else None)
+            images = sources.load(self.data.name, Path(self.data.root).expanduser() if self.data.root else None)
             train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels).long()
             test = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
             self.splits["train"] = train[0][: self.data.num_train], train[1][: self.data.num_train]

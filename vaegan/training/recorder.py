@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from vaegan import __version__, config
+from vaegan.errors import UserError
 from vaegan.runs import Plan
 from vaegan.training.checkpoints import keep_as
 from vaegan.training.screen import Screen
@@ -46,7 +47,7 @@ class Recorder(Checkpoint):
         self.plan = plan
         self.folder = plan.folder
         self.screen = screen
-        self.rows: list[dict[str, Any]] = plan.folder.read_metrics() if plan.resumed else []
+        self.rows: list[dict[str, Any]] = []
         self.best = math.inf
         self.stopped_by: signal.Signals | None = None
         self._has_heading = False
@@ -69,15 +70,15 @@ class Recorder(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "epoch_seconds": self.status["epoch_seconds"]}
+        return {"best": self.best, "rows": self.rows, "epoch_seconds": self.status["epoch_seconds"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The checkpoint is the truth: metrics.csv is written anew from the rows that it covers."""
         self.best = state_dict["best"]
+        self.rows = state_dict["rows"]
         self.status["epoch_seconds"] = state_dict["epoch_seconds"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Rows that the checkpoint does not cover were written just before a crash: they are trained again."""
-        self.rows = [row for row in self.rows if row["epoch"] <= trainer.current_epoch]
         self.status["epoch"] = trainer.current_epoch
         self._write_status()
 
@@ -98,6 +99,12 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
+        for name, value in pl_module.metrics.items():
+            if not math.isfinite(value):
+                kept = f"the checkpoint of epoch {epoch - 1} is kept" if epoch > 1 else "there is no checkpoint yet"
+                raise UserError(
+                    f"{name} is {value} after epoch {epoch}, so training stops; {kept}; try a lower learning rate."
+                )
         seconds = time.monotonic() - self._epoch_started
         self.rows.append({"epoch": epoch, "step": trainer.global_step} | pl_module.metrics)
         self.folder.write_metrics(self.rows)
@@ -109,7 +116,7 @@ class Recorder(Checkpoint):
         self.status["metrics"] = pl_module.metrics
 
         score = pl_module.metrics.get("val/loss", math.inf)
-        improved = score < self.best  # false for NaN
+        improved = score < self.best
         if improved:
             self.best = score
         trainer.save_checkpoint(self.folder.last)
