@@ -40,7 +40,8 @@ def test_experiment_composes_and_its_header_says_command_time_and_result(name):
         assert config.data.name == "mnist"
         assert config.data.num_val == 0
         assert config.trainer.max_epochs == 10
-        assert config.optimizer.vae.lr == config.optimizer.discriminator.lr == 1e-3
+        assert config.optimizer.vae.lr == (1e-4 if name.startswith("latent500") else 1e-3)
+        assert config.optimizer.discriminator.lr == 1e-3
         assert config.data.noise_std == (0.5 if name.startswith("denoise") else 0)
         assert config.data.batch_size == (128 if name.startswith("latent500") else 2000)
 

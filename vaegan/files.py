@@ -18,6 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())  # some libraries write files that only their owner may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,3 +38,9 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

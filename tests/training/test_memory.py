@@ -18,6 +18,8 @@ def test_d_500_needs_what_the_paper_s_rule_says():
     config = make_config("+experiment=latent500_bn")
     needed = needed_bytes(config, total(config))
     assert 12.3e9 < needed < 14e9  # 768 M parameters x 16 bytes, and activations at batch 128
+    bf16 = make_config("+experiment=latent500_bn", "trainer.precision=bf16-mixed")
+    assert needed_bytes(bf16, total(bf16)) - needed == 2 * total(bf16)
 
 
 def test_activations_of_d_500_at_batch_2000_do_not_go_unnoticed():

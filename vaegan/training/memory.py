@@ -11,6 +11,7 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 
 _BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and Adam's two moments
+_BYTES_PER_BF16_COPY = 2  # of each weight, which autocast makes for a step
 
 
 def needed_bytes(config: Config, num_parameters: int) -> int:
@@ -19,7 +20,8 @@ def needed_bytes(config: Config, num_parameters: int) -> int:
     passes = ("reconstruction" in objective.weights) * 2 + (objective.fakes in ("prior", "both"))
     kept_per_pass = 2 + model.batch_norm  # the linear layer's output, BatchNorm's, ReLU's
     activations = 4 * config.data.batch_size * model.hidden_dim * passes * kept_per_pass
-    return _BYTES_PER_PARAMETER * num_parameters + activations
+    copies = _BYTES_PER_BF16_COPY * (config.trainer.precision == "bf16-mixed")
+    return (_BYTES_PER_PARAMETER + copies) * num_parameters + activations
 
 
 def available_bytes(device: torch.device) -> int:
@@ -36,7 +38,7 @@ def available_bytes(device: torch.device) -> int:
 
 
 def check_memory(config: Config, num_parameters: int, device: torch.device) -> None:
-    """Raises UserError with the estimate if training would not fit."""
+    """Raises UserError with the estimate if training would not fit; lets a CPU keep freed memory if there is plenty."""
     needed, available = needed_bytes(config, num_parameters), available_bytes(device)
     if needed > available:
         raise UserError(
@@ -45,13 +47,16 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
             f"gradients and Adam state, and activations), but {available / 1e9:.1f} GB are free on {device}; choose less of "
             f"any of the three."
         )
+    if device.type == "cpu" and 1.4 * needed < available:
+        keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for the next step's tensors; true if the system's malloc can be told.
 
     By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends a fifth of
-    its time having the same pages handed out and cleared again. Memory then stays at its peak until the process ends.
+    its time having the same pages handed out and cleared again. The price is a peak up to a sixth higher, which stays until
+    the process ends.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
