@@ -48,22 +48,17 @@ class VAEGANModule(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x = pixels(batch[0])
         terms = self.terms(x, *self._draws(x, self.current_epoch, batch_idx))
-        vae_optimizer, *discriminator_optimizer = self.trainer.optimizers
 
         # `inputs` routes each loss to its own parameters and to nothing else. Both gradients are taken before either
         # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
         for optimizer in self.trainer.optimizers:
             optimizer.zero_grad()
-        if discriminator_optimizer:
+        if self.model.discriminator is not None:
             parameters = self.model.discriminator_parameters()
             self.manual_backward(terms["discriminator_loss"], inputs=parameters, retain_graph=True)
         self.manual_backward(self._minimised(terms), inputs=self.model.vae_parameters())
 
-        # Lightning counts a step for each of its own optimizers that steps. Only the first does, so that global_step, and
-        # with it max_steps, is the number of batches.
-        self._stepped_by_lightning(vae_optimizer).step()
-        for optimizer in discriminator_optimizer:
-            optimizer.step()
+        self._step_optimizers()
         self._means["train"].add(terms, weight=len(x))
 
     def terms(self, x: Tensor, x_noisy: Tensor, eps: Tensor | None, z_prior: Tensor | None) -> dict[str, Tensor]:
@@ -118,9 +113,14 @@ class VAEGANModule(LightningModule):
         """The first optimizer's loss: the objective's terms, weighted."""
         return sum(weight * terms[name] for name, weight in self.config.objective.weights.items())
 
-    def _stepped_by_lightning(self, optimizer: Optimizer) -> Any:
+    def _step_optimizers(self) -> None:
+        """Lightning counts a step whenever one of its wrapped optimizers steps. Only the first is stepped through its
+        wrapper, so that global_step, and with it max_steps, is the number of batches.
+        """
         wrapped = self.optimizers()
-        return wrapped[0] if isinstance(wrapped, list) else wrapped
+        (wrapped[0] if isinstance(wrapped, list) else wrapped).step()
+        for optimizer in self.trainer.optimizers[1:]:
+            optimizer.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         split = self.trainer.datamodule.evaluation_splits[dataloader_idx]
