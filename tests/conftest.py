@@ -1,6 +1,7 @@
 """What several tests need: a checked configuration from conf/, and a small real run on digits."""
 
 import os
+import sys
 
 # The models are tiny: a second thread only waits, and on a busy machine for long. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +31,14 @@ def make_plan(folder: Path, *overrides: str) -> runs.Plan:
 
 
 SMALL = ("data=digits", "data.batch_size=100", "model.latent_dim=4", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+
+
+@pytest.fixture(autouse=True)
+def _matmul_precision():
+    """A run sets torch's matmul precision for the whole process; no test may inherit another's."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_float32_matmul_precision("highest")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def run(*arguments: str, cwd: Path, code: str = NO_TORCH) -> subprocess.Complete
         (["model.latent_dim=null"], "model.latent_dim must be a whole number"),
         (["data.root=''"], "data.root must be null or a text, not ''."),
         (["seed=${nope}"], "nope"),
+        (["seed=0,1,2"], "seed=0,1,2 are several values, which need a multirun: add -m."),
         (["seed=???"], "seed"),
         (["data=null"], "cannot be composed"),
         (["seed=[1"], "cannot read 'seed=[1' on the command line; write key=value"),

@@ -37,6 +37,14 @@ def test_not_a_run_folder(tmp_path):
         vaegan.load_run(tmp_path)
 
 
+def test_a_near_miss_is_answered_with_the_run_folder(folder):
+    folder.last.parent.mkdir()
+    folder.last.touch()
+    for path in (folder.path.parent, folder.last):
+        with pytest.raises(UserError, match=f"did you mean {folder.path}\\?"):
+            vaegan.load_run(path)
+
+
 def test_unfinished_run(folder):
     folder.model.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors does not exist; the run has not finished"):

@@ -136,6 +136,8 @@ def _sentence(error: Exception) -> str:
         return f"{group}={name} does not exist; {hint}There are: {', '.join(options)}."
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} on the command line; write key=value, for example seed=1."
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        return f"{match[1]} are several values, which need a multirun: add -m."
     if match := re.search(r"Could not override '([^']+)'\.?\s*No match in the defaults list", message):
         group = match[1].partition("@")[0]
         if group == "experiment":

@@ -56,7 +56,10 @@ class RunFolder:
             UserError: the folder holds no run, or its config.yaml is damaged or of options this version does not know.
         """
         if not self.config.is_file():
-            raise UserError(f"{self.path} is not a run folder: it has no config.yaml; give a folder under outputs/.")
+            near = [*self.path.glob("*/config.yaml"), *(parent / "config.yaml" for parent in self.path.parents[:2])]
+            runs = sorted(str(path.parent) for path in near if path.is_file())
+            hint = f"did you mean {runs[-1]}?" if runs else "give one, such as outputs/vaegan/<time>."
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml; {hint}")
         try:
             raw = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
         except Exception as error:  # yaml and OmegaConf raise many kinds
@@ -69,7 +72,9 @@ class RunFolder:
             raise UserError(f"{self.config}: {error}") from error
 
     def write_config(self, run_config: config.Config) -> None:
-        write_whole(self.config, OmegaConf.to_yaml(config.to_dict(run_config)))
+        values = config.to_dict(run_config)
+        values["train"]["resume"] = None  # how the run came to be goes on in status.json
+        write_whole(self.config, OmegaConf.to_yaml(values))
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_whole(self.status, json.dumps(status, indent=2) + "\n")
@@ -206,7 +211,7 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "model", device: str = "cpu") -> "VAEGAN":
-    """The trained model of a run folder, in eval mode on `device`.
+    """The trained model of a run folder, in eval mode on `device`, its parameters without gradients.
 
     Args:
         path: a run folder.
@@ -240,7 +245,7 @@ def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "mode
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise UserError(f"{file} does not fit {folder.config}; one of them belongs to another run.") from error
-    return model.to(device).eval()
+    return model.to(device).eval().requires_grad_(False)
 
 
 def read_checkpoint(path: Path | str, mmap: bool = False) -> dict[str, Any]:

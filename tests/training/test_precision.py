@@ -1,16 +1,8 @@
-import pytest
 import torch
 
 from vaegan.training import precision
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def restore():
-    before = torch.get_float32_matmul_precision()
-    yield
-    torch.set_float32_matmul_precision(before)
 
 
 def test_the_measured_error_tells_float32_from_bf16():

@@ -12,7 +12,7 @@ import numpy as np
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
 _CURVES = (
-    ("train/loss", TRAIN_COLOUR, "o", "train: what is minimised, mean over the epoch, z sampled"),
+    ("train/loss", TRAIN_COLOUR, "o", "train: what is minimised, z sampled"),
     ("val/loss", VAL_COLOUR, "s", "validation: reconstruction + KL, z = mu"),
     ("test/loss", TEST_COLOUR, "^", "test: reconstruction + KL, z = mu"),
 )

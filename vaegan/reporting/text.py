@@ -40,7 +40,7 @@ def closing(plan: Plan, rows: list[dict]) -> list[str]:
         f"model       vaegan.load_run({folder!r})",
     ]
     if plan.config.logger.tensorboard:
-        look.append(f"curves      tensorboard --logdir {folder}/tensorboard   (or make tensorboard)")
+        look.append(f"curves      tensorboard --logdir {folder}/tensorboard")
     return ["", *table, "losses in nats per image", "", *look]
 
 

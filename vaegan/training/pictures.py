@@ -59,7 +59,7 @@ def reconstruction_grid(module: VAEGANModule, images: Tensor) -> np.ndarray:
     """
     data, device = module.config.data, module.device
     x = pixels(images[:EVALUATION_BATCH].to(device))
-    rows, x_noisy = {"clean": x}, x
+    rows, x_noisy = {"clean" if data.noise_std > 0 else "input": x}, x
     if data.noise_std > 0:
         noise = randomness.normal(x.shape, device, module.config.seed, "test noise", 0)
         x_noisy = rows["noisy"] = corrupt(x, noise, data.noise_std, data.noise_clip)
