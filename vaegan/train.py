@@ -43,7 +43,7 @@ def train(plan: runs.Plan) -> None:
     from vaegan.reporting import plots
     from vaegan.training.checkpoints import WholeFileIO, check_checkpoint
     from vaegan.training.device import describe_device, find_device
-    from vaegan.training.memory import check_memory
+    from vaegan.training.memory import check_memory, has_room_to_spare, keep_freed_memory
     from vaegan.training.module import VAEGANModule
     from vaegan.training.pictures import Pictures
     from vaegan.training.precision import choose_precision, set_matmul_precision
@@ -59,6 +59,8 @@ def train(plan: runs.Plan) -> None:
     plan = replace(plan, config=config)
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
+    if device.type == "cpu" and has_room_to_spare(config, sum(parameters.values()), device):
+        keep_freed_memory()
     if plan.resumed:
         check_checkpoint(folder, config)
     data = ImageData(config.data, config.seed)

@@ -227,7 +227,7 @@ def test_evaluation_noise_is_the_same_for_every_epoch_and_every_model():
     def noisy(*overrides: str, epoch: int = 0) -> torch.Tensor:
         module = VAEGANModule(make_config(*SMALL, "data.noise_std=0.5", *overrides))
         x = torch.full((500, 784), 0.5)
-        return module._draws(x, 3, evaluating="test ")[0]
+        return module.draws(x, 3, evaluating="test ")[0]
 
     reference = noisy()
     for overrides in (["model.latent_dim=9"], ["model.batch_norm=false"], ["objective=vae"], ["data.batch_size=37"]):
@@ -238,7 +238,7 @@ def test_evaluation_noise_is_the_same_for_every_epoch_and_every_model():
 def test_training_noise_differs_from_step_to_step_and_epoch_to_epoch():
     module = VAEGANModule(make_config(*SMALL, "data.noise_std=0.5"))
     x = torch.full((4, 784), 0.5)
-    seen = [module._draws(x, epoch, step)[0] for epoch in range(2) for step in range(2)]
+    seen = [module.draws(x, epoch, step)[0] for epoch in range(2) for step in range(2)]
     assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
 
 

@@ -12,6 +12,8 @@ from vaegan.errors import UserError
 
 _BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and Adam's two moments
 _BYTES_PER_BF16_COPY = 2  # of each weight, which autocast makes for a step
+# From <malloc.h>: no allocation by mmap; never give the top of the heap back.
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
 def needed_bytes(config: Config, num_parameters: int) -> int:
@@ -38,7 +40,7 @@ def available_bytes(device: torch.device) -> int:
 
 
 def check_memory(config: Config, num_parameters: int, device: torch.device) -> None:
-    """Raises UserError with the estimate if training would not fit; lets a CPU keep freed memory if there is plenty."""
+    """Raises UserError with the estimate if training would not fit."""
     needed, available = needed_bytes(config, num_parameters), available_bytes(device)
     if needed > available:
         raise UserError(
@@ -47,8 +49,11 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
             f"gradients and Adam state, and activations), but {available / 1e9:.1f} GB are free on {device}; choose less of "
             f"any of the three."
         )
-    if device.type == "cpu" and 1.4 * needed < available:
-        keep_freed_memory()
+
+
+def has_room_to_spare(config: Config, num_parameters: int, device: torch.device) -> bool:
+    """Would the higher peak that keep_freed_memory costs still fit?"""
+    return 1.4 * needed_bytes(config, num_parameters) < available_bytes(device)
 
 
 def keep_freed_memory() -> bool:
@@ -62,7 +67,3 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(parameter, value) for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)))
-
-
-# From <malloc.h>: no allocation by mmap; never give the top of the heap back.
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1

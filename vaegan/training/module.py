@@ -47,7 +47,7 @@ class VAEGANModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x = pixels(batch[0])
-        terms = self.terms(x, *self._draws(x, self.current_epoch, batch_idx))
+        terms = self.terms(x, *self.draws(x, self.current_epoch, batch_idx))
 
         # `inputs` routes each loss to its own parameters and to nothing else. Both gradients are taken before either
         # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
@@ -93,7 +93,7 @@ class VAEGANModule(LightningModule):
             terms["d_fake"] = torch.cat(logits_fakes).float().sigmoid().mean()
         return terms
 
-    def _draws(self, x: Tensor, *position: int, evaluating: str = "") -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def draws(self, x: Tensor, *position: int, evaluating: str = "") -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(x_noisy, eps, z_prior) for the batch at `position`; at evaluation eps is None, because z = mu."""
         data, objective, seed = self.config.data, self.config.objective, self.config.seed
         shape = (len(x), self.model.latent_dim)
@@ -125,7 +125,7 @@ class VAEGANModule(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         split = self.trainer.datamodule.evaluation_splits[dataloader_idx]
         x = pixels(batch[0])
-        x_noisy, eps, z_prior = self._draws(x, batch_idx, evaluating=f"{split} ")
+        x_noisy, eps, z_prior = self.draws(x, batch_idx, evaluating=f"{split} ")
         self._means[split].add(self.terms(x, x_noisy, eps, z_prior), weight=len(x))
 
     def on_train_epoch_start(self) -> None:

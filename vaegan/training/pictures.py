@@ -11,7 +11,6 @@ from torchvision.utils import make_grid
 
 from vaegan import randomness
 from vaegan.data.batches import EVALUATION_BATCH, pixels
-from vaegan.data.corruption import corrupt
 from vaegan.reporting import plots
 from vaegan.runs import RunFolder
 from vaegan.training.module import VAEGANModule
@@ -57,12 +56,9 @@ def reconstruction_grid(module: VAEGANModule, images: Tensor) -> np.ndarray:
     Args:
         images: test images (N, 784) uint8; the first ones are drawn, with the noise they are evaluated with.
     """
-    data, device = module.config.data, module.device
-    x = pixels(images[:EVALUATION_BATCH].to(device))
-    rows, x_noisy = {"clean" if data.noise_std > 0 else "input": x}, x
-    if data.noise_std > 0:
-        noise = randomness.normal(x.shape, device, module.config.seed, "test noise", 0)
-        x_noisy = rows["noisy"] = corrupt(x, noise, data.noise_std, data.noise_clip)
+    x = pixels(images[:EVALUATION_BATCH].to(module.device))
+    x_noisy, _, _ = module.draws(x, 0, evaluating="test ")
+    rows = {"clean": x, "noisy": x_noisy} if module.config.data.noise_std > 0 else {"input": x}
     rows["reconstructed"] = module.model.reconstruct(x_noisy)
     return _with_labels(_grid(torch.cat([row[:NUM_COLUMNS] for row in rows.values()])), list(rows))
 
