@@ -6,6 +6,7 @@
     checkpoints/         last.ckpt; best.ckpt if there is a validation set
     model.safetensors    the weights after the last epoch
     images/              reconstructions and samples as PNG, curves.png
+    codes.npz            only for d = 2: mu (N, 2) and labels (N,) of the test set after the last epoch
     tensorboard/
 
 Imports no torch until a model is asked for.
@@ -44,6 +45,7 @@ class RunFolder:
         self.best = self.path / "checkpoints" / "best.ckpt"
         self.model = self.path / "model.safetensors"
         self.images = self.path / "images"
+        self.codes = self.path / "codes.npz"
         self.tensorboard = self.path / "tensorboard"
 
     def __str__(self) -> str:
