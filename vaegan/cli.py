@@ -35,13 +35,29 @@ class Composition:
     overrides: list[str]  # as typed, Hydra's own left out
     experiment: str  # NAME of +experiment=NAME, else "default"
     run_folder: Path
+    in_sweep: bool = False  # a job of a multirun: it goes on if its folder holds the beginning of it
+
+    @classmethod
+    def of(cls, cfg: DictConfig, hydra_config: DictConfig, run_folder: Path, in_sweep: bool) -> "Composition":
+        """What Hydra composed: `cfg` without its hydra node, and `hydra_config`, that node."""
+        return cls(
+            values=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),
+            overrides=list(hydra_config.overrides.task),
+            experiment=hydra_config.runtime.choices.get("experiment", "default"),
+            run_folder=run_folder,
+            in_sweep=in_sweep,
+        )
 
 
 def run_command(job: Callable[[Composition], None], config_name: str) -> NoReturn:
-    """Compose conf/<config_name>.yaml with sys.argv, call `job` (once, or once a job of a multirun), and exit.
+    """Compose conf/<config_name>.yaml with sys.argv, call `job`, and exit. For a multirun see vaegan/sweeping.
 
-    Exit codes: 0 done; 2 a mistake of the user (one sentence on stderr, no traceback, no empty folder left behind); 130
-    after Ctrl-C; anything else comes from `job`. HYDRA_FULL_ERROR=1 shows the traceback of a mistake, too.
+    Exit codes: 0 done; 1 a sweep with jobs that did not finish; 2 a mistake of the user (one sentence on stderr, no
+    traceback, no empty folder left behind); 130 after Ctrl-C; anything else comes from `job`. HYDRA_FULL_ERROR=1 shows the
+    traceback of a mistake, too.
+
+    Args:
+        job: a function of a module that other processes can import by its name.
     """
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
@@ -53,23 +69,16 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
         hydra_config = HydraConfig.get()
         run_folder = Path(hydra_config.runtime.output_dir)
         try:
-            job(
-                Composition(
-                    values=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),
-                    overrides=list(hydra_config.overrides.task),
-                    experiment=hydra_config.runtime.choices.get("experiment", "default"),
-                    run_folder=run_folder,
-                )
-            )
+            job(Composition.of(cfg, hydra_config, run_folder, in_sweep=False))
         except (UserError, OmegaConfBaseException, OSError) as mistake:
-            # Kept, not raised: the other jobs of a multirun go on, and Hydra adds no line of its own.
-            mistakes.append(mistake)
+            mistakes.append(mistake)  # kept, not raised: Hydra adds no line of its own
         except Exception as crash:
             crashes.append(crash)
             raise
         finally:
             _remove_if_empty(run_folder)
 
+    composed.job = f"{job.__module__}:{job.__qualname__}"  # how a sweep names it to other processes (hydra_plugins)
     try:
         if any(argument.startswith("--e") for argument in sys.argv):  # argparse takes any beginning of the flag
             raise UserError(

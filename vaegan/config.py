@@ -23,6 +23,16 @@ def is_changeable(name: str) -> bool:
     return name == "data.root" or name.partition(".")[0] in ("trainer", "train", "logger")
 
 
+def identity(config: "Config") -> dict[str, Any]:
+    """What makes a run the run it is, flat: all options but those that say where it runs and what is logged of it.
+
+    Two jobs of a sweep with the same identity are the same job.
+    """
+    elsewhere = ("data.root", "train.resume", "trainer.accelerator", "trainer.devices")
+    options = flatten(to_dict(config))
+    return {name: value for name, value in options.items() if name not in elsewhere and not name.startswith("logger.")}
+
+
 def option(
     meaning: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
 ) -> Any:

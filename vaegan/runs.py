@@ -17,7 +17,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -111,17 +111,58 @@ class RunFolder:
         Raises:
             UserError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with in_use(self.path):
+            yield
+
+    @property
+    def state(self) -> str:
+        """What became of the run: "waiting" (never began), "running", "finished", "interrupted", "failed" or "not run"
+        (refused before it began). A run whose process died without a word has failed.
+        """
+        state = self.read_status().get("state", "waiting")
+        if state == "running" and not self._is_held():
+            return "failed"
+        return state if state in STATES else "failed"
+
+    @property
+    def problem(self) -> str | None:
+        """Why the run is not finished, in a line, as far as its status says."""
+        state, error = self.state, self.read_status().get("error")
+        if state in ("finished", "running"):
+            return None
+        lines = str(error or "").strip().splitlines()
+        if lines:
+            return lines[-1]
+        return "its process died without a word" if state == "failed" else None
+
+    def _is_held(self) -> bool:
         lock = self.path / ".lock"
+        if not lock.exists():
+            return False
         try:
             with FileLock(lock, timeout=0):
-                try:
-                    yield
-                finally:
-                    if list(self.path.iterdir()) == [lock]:  # the run never began
-                        lock.unlink()
+                return False
         except Timeout:
-            raise UserError(f"{self.path} is in use by another run; wait for it, or choose another folder.") from None
+            return True
+
+
+STATES = ("waiting", "running", "finished", "interrupted", "failed", "not run")
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Hold `folder` for one process, as RunFolder.in_use does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                if list(folder.iterdir()) == [lock]:  # nothing was begun
+                    lock.unlink()
+    except Timeout:
+        raise UserError(f"{folder} is in use by another run; wait for it, or choose another folder.") from None
 
 
 @dataclass(frozen=True)
@@ -142,6 +183,9 @@ def plan(composition: "Composition") -> Plan:
         UserError: a bad option, or a resumed run that is finished or asked to become another one.
     """
     requested = config.check(composition.values)
+    if composition.in_sweep and (Path(composition.run_folder) / "config.yaml").exists():
+        # The sweep has seen that this is the same job, begun earlier.
+        requested = replace(requested, train=replace(requested.train, resume=str(composition.run_folder)))
     if requested.train.resume is None:
         return Plan(requested, RunFolder(composition.run_folder), composition.experiment, composition.overrides, False)
     folder = RunFolder(requested.train.resume)

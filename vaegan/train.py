@@ -11,6 +11,7 @@ import warnings
 from dataclasses import replace
 
 from vaegan import cli, runs
+from vaegan.errors import UserError
 from vaegan.files import replacing
 from vaegan.reporting import text
 
@@ -105,6 +106,9 @@ def train(plan: runs.Plan) -> None:
         recorder.finish("interrupted", recorder.stopped_by.name)
         screen.line(f"stopped after epoch {recorder.status['epoch']}; go on with: {text.resume_command(plan)}")
         sys.exit(128 + recorder.stopped_by)
+    except UserError as error:
+        recorder.finish("failed", str(error))
+        raise
     except BaseException:
         recorder.finish("failed", traceback.format_exc())
         raise
@@ -118,6 +122,8 @@ def train(plan: runs.Plan) -> None:
 
 
 def main() -> None:
+    from vaegan.train import job  # not __main__'s: a sweep's processes import it by name
+
     cli.run_command(job, "config")
 
 

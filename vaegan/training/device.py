@@ -19,5 +19,6 @@ def find_device(accelerator: str) -> torch.device:
 def describe_device(device: torch.device) -> str:
     """A device in words: the threads of a CPU, the name of a GPU."""
     if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' * (threads > 1)}"
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

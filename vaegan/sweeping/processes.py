@@ -1,0 +1,153 @@
+"""A job in a process of its own, so that whatever ends it ends nothing else.
+
+The processes are forked from one that has imported torch and Lightning already (multiprocessing's "forkserver"), so the
+imports are paid once a sweep and a further job costs a fraction of a second.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection, process
+from pathlib import Path
+
+from vaegan.cli import Composition
+from vaegan.errors import UserError
+from vaegan.runs import RunFolder
+
+# What a run imports only when it begins: everything heavy.
+_PRELOADED = [
+    "pytorch_lightning",
+    "pytorch_lightning.loggers",
+    "tensorboard.plugins.hparams.api",
+    "safetensors.torch",
+    "vaegan.data.module",
+    "vaegan.reporting.plots",
+    "vaegan.training.module",
+    "vaegan.training.pictures",
+    "vaegan.training.recorder",
+]
+_ENDED = ("finished", "interrupted", "failed", "not run")
+
+
+class Process:
+    """One job's process."""
+
+    def __init__(self, job: str, composition: Composition, threads: int | None = None):
+        """Start it.
+
+        Args:
+            job: "module:function" of what is done with the composition.
+            composition: of the run; what it prints goes to output.log in its folder.
+            threads: that torch computes with; None for torch's own choice.
+        """
+        self.folder = RunFolder(composition.run_folder)
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        # What the last attempt left is no answer of this one.
+        self.folder.write_status(self.folder.read_status() | {"state": "waiting", "error": None})
+        self._process = start(_run, job, composition, threads)
+        self.sentinel = self._process.sentinel
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self._process.pid, number)
+
+    def conclude(self) -> str:
+        """Wait for the end; the state it left. A process that ended without a word leaves "failed" with how it ended."""
+        self._process.join()
+        status = self.folder.read_status()
+        if status.get("state") not in _ENDED:
+            self.folder.write_status(status | {"state": "failed", "error": _how_it_ended(self._process.exitcode)})
+        return self.folder.state
+
+
+class RunJob:
+    """What launchers such as joblib's call for a job: it runs in a process of its own there, and never raises."""
+
+    def __init__(self, job: str):
+        self.job = job
+
+    def __call__(self, cfg: object) -> str:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        return Process(self.job, Composition.of(cfg, hydra_config, folder, in_sweep=True)).conclude()
+
+
+def start(function: Callable[..., None], *arguments: object) -> multiprocessing.process.BaseProcess:
+    """A new process that calls `function`, forked from one that has paid the imports."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+    else:  # Windows: every job pays
+        context = multiprocessing.get_context("spawn")
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def _run(job: str, composition: Composition, threads: int | None) -> None:
+    """In the new process: do the job; say in status.json what came of it if the job did not."""
+    folder = RunFolder(composition.run_folder)
+    if os.name == "posix":
+        os.setsid()  # Ctrl-C reaches the sweep alone, which then tells its jobs
+    _follow_parent()
+    log = os.open(folder.path / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(log, stream.fileno())
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    module, _, function = job.partition(":")
+    try:
+        getattr(importlib.import_module(module), function)(composition)
+    except UserError as error:
+        begun = folder.metrics.exists()
+        _note(folder, "failed" if begun else "not run", str(error))
+        print(f"vaegan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _note(folder, "interrupted", "SIGINT")
+        sys.exit(130)
+    except SystemExit as end:
+        _note(folder, "failed", f"{traceback.format_exc()}the job ended itself with sys.exit({end.code!r})")
+        sys.exit(end.code or 1)
+    except BaseException:
+        _note(folder, "failed", traceback.format_exc())
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _note(folder: RunFolder, state: str, error: str) -> None:
+    """Keep the reason, unless the run itself has kept one."""
+    status = folder.read_status()
+    if status.get("state") not in _ENDED:
+        folder.write_status(status | {"state": state, "error": error})
+
+
+def _follow_parent() -> None:
+    """Stop like after SIGTERM if the sweep's process is killed: nobody would be left to stop this one."""
+    parent = process.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if parent is not None:
+        threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{hint}"
+    return f"its process ended with exit code {exit_code} before the run was finished"
