@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from vaegan import config
+from vaegan import __version__, config
 from vaegan.errors import UserError
 from vaegan.files import write_whole
 
@@ -97,12 +97,19 @@ class RunFolder:
         write_whole(self.metrics, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv; `epoch` and `step` are whole numbers."""
+        """The rows of metrics.csv; `epoch` and `step` are whole numbers. None, if there is no such file.
+
+        Raises:
+            UserError: metrics.csv is damaged.
+        """
         if not self.metrics.is_file():
             return []
-        with self.metrics.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [{key: int(v) if key in ("epoch", "step") else float(v) for key, v in row.items()} for row in rows]
+        try:
+            with self.metrics.open(newline="") as file:
+                rows = list(csv.DictReader(file, strict=True))
+            return [{key: int(v) if key in ("epoch", "step") else float(v) for key, v in row.items()} for row in rows]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise UserError(f"{self.metrics} is damaged ({type(error).__name__}: {error}).") from error
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -163,6 +170,39 @@ def in_use(folder: Path) -> Iterator[None]:
                     lock.unlink()
     except Timeout:
         raise UserError(f"{folder} is in use by another run; wait for it, or choose another folder.") from None
+
+
+class SweepFolder:
+    """The folder of a multirun.
+
+    sweep.json     every job ever asked for, written before the first one starts
+    <job>/         a run folder, and output.log, what the job printed
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.jobs = self.path / "sweep.json"
+
+    def read_jobs(self) -> dict[str, dict[str, Any]]:
+        """{job name: {"experiment", "overrides", "identity"}}; empty if there is no sweep.json.
+
+        Raises:
+            UserError: sweep.json is damaged.
+        """
+        try:
+            jobs = json.loads(self.jobs.read_text())["jobs"]
+            keys = ("experiment", "overrides", "identity")
+            return {name: {key: entry[key] for key in keys} for name, entry in jobs.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{self.jobs} is damaged ({type(error).__name__}: {error}); delete it, finished jobs are found without it."
+            ) from error
+
+    def write_jobs(self, jobs: dict[str, dict[str, Any]]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.jobs, json.dumps({"vaegan": __version__, "jobs": jobs}, indent=1) + "\n")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
+DIGIT_COLOURS = matplotlib.colormaps["tab10"].colors
 _CURVES = (
     ("train/loss", TRAIN_COLOUR, "o", "train: what is minimised, z sampled"),
     ("val/loss", VAL_COLOUR, "s", "validation: reconstruction + KL, z = mu"),
@@ -21,10 +22,11 @@ _CURVES = (
 def latent_scatter(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A 2-D latent space, codes (N, 2) coloured and marked by digit, as pixels (H, W, 3) uint8."""
     figure, axes = plt.subplots(figsize=(7, 6.2), dpi=100, layout="constrained")
-    colours = matplotlib.colormaps["tab10"].colors
     for digit in range(10):
         points = codes[labels == digit]
-        axes.scatter(points[:, 0], points[:, 1], s=3, color=colours[digit], label=str(digit), alpha=0.6, linewidths=0)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=3, color=DIGIT_COLOURS[digit], label=str(digit), alpha=0.6, linewidths=0
+        )
         if len(points):
             # The digit itself at the middle of its cloud, for those who cannot tell ten colours apart.
             middle = np.median(points, axis=0)

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vaegan import __version__, config
+from vaegan import config
 from vaegan.cli import Composition
 from vaegan.errors import UserError
-from vaegan.files import write_whole
-from vaegan.runs import RunFolder
+from vaegan.runs import RunFolder, SweepFolder
 
 _LONGEST_NAME = 80
 _SMALL = 400  # hidden units: d = 20 of the paper
@@ -43,36 +42,6 @@ class Job:
         return self.config.model.hidden_dim <= _SMALL
 
 
-class Manifest:
-    """sweep.json: the jobs that were asked for in this folder, those of earlier starts included."""
-
-    def __init__(self, folder: Path):
-        self.path = folder / "sweep.json"
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """{job name: {"experiment", "overrides", "identity"}}; empty if there is no sweep.json.
-
-        Raises:
-            UserError: sweep.json is damaged.
-        """
-        try:
-            jobs = json.loads(self.path.read_text())["jobs"]
-            return {
-                str(name): {"experiment": str(entry["experiment"]), **entry, "identity": dict(entry["identity"])}
-                for name, entry in jobs.items()
-            }
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}); delete it: finished jobs are found in their folders."
-            ) from error
-
-    def write(self, jobs: dict[str, dict[str, Any]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, json.dumps({"vaegan": __version__, "jobs": jobs}, indent=1) + "\n")
-
-
 def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path) -> list[Job]:
     """The jobs of a sweep, checked and named; nothing is written yet. Equal configurations become one job.
 
@@ -86,7 +55,7 @@ def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path)
     Raises:
         UserError: a configuration is refused.
     """
-    known = Manifest(folder).read()
+    known = SweepFolder(folder).read_jobs()
     jobs: dict[str, Job] = {}
     for composition in compositions:
         checked = config.check(composition.values)
@@ -110,7 +79,7 @@ def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path)
 
 def write_down(jobs: list[Job], folder: Path) -> None:
     """Add the jobs to sweep.json."""
-    manifest = Manifest(folder)
+    sweep = SweepFolder(folder)
     entries = {
         job.name: {
             "experiment": job.composition.experiment,
@@ -119,7 +88,7 @@ def write_down(jobs: list[Job], folder: Path) -> None:
         }
         for job in jobs
     }
-    manifest.write(manifest.read() | entries)
+    sweep.write_jobs(sweep.read_jobs() | entries)
 
 
 def sweep_name(swept: list[str], experiment: str | None) -> str:

@@ -1,0 +1,85 @@
+"""Reads a sweep's folder: every run in it, every run that should be in it, and what became of each."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vaegan import config
+from vaegan.errors import UserError
+from vaegan.runs import RunFolder, SweepFolder
+
+_DEEPEST = 3  # folders below the one given: outputs/<sweep>/<job>, outputs/<experiment>/<time>
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its folder tells it."""
+
+    name: str
+    folder: RunFolder
+    state: str  # one of runs.STATES, or "damaged"
+    problem: str | None  # why it is not finished
+    options: dict[str, Any] = field(default_factory=dict)  # config.identity; empty if not known
+    rows: list[dict[str, float]] = field(default_factory=list)  # of metrics.csv
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state == "finished"
+
+    @property
+    def seed(self) -> int:
+        return self.options["seed"]
+
+    @property
+    def epoch_seconds(self) -> list[float]:
+        """Seconds that each epoch took, evaluation included."""
+        return self.status.get("epoch_seconds", [])
+
+
+def collect(path: Path) -> list[Run]:
+    """The runs in `path` (a sweep's folder, a run folder, or a folder of either), and the jobs written down there.
+
+    Raises:
+        UserError: there is no run.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder; give one with runs, such as outputs/paper.")
+    expected: dict[Path, dict[str, Any]] = {}
+    folders: set[Path] = set()
+    for folder in _folders(path):
+        for name, job in SweepFolder(folder).read_jobs().items():
+            expected[folder / name] = job["identity"]
+        if any((folder / name).exists() for name in ("config.yaml", "metrics.csv", "status.json")):
+            folders.add(folder)
+    if not folders | expected.keys():
+        raise UserError(f"{path} holds no runs; give a folder with run folders in it, such as outputs/paper.")
+    return [_read(folder, path, expected.get(folder, {})) for folder in sorted(folders | expected.keys())]
+
+
+def _folders(path: Path) -> list[Path]:
+    found = []
+    for folder, below, _ in os.walk(path):
+        found.append(Path(folder))
+        below[:] = sorted(below) if len(Path(folder).relative_to(path).parts) < _DEEPEST else []
+    return found
+
+
+def _read(path: Path, root: Path, identity: dict[str, Any]) -> Run:
+    folder = RunFolder(path)
+    name = str(path.relative_to(root)) if path != root else path.resolve().name
+    state, problem, rows = folder.state, folder.problem, []
+    if folder.config.exists() or state == "finished":
+        try:
+            identity = config.identity(folder.read_config())
+            rows = folder.read_metrics()
+            if state == "finished" and not rows:
+                raise UserError(f"{folder.metrics} is missing or empty, although the run has finished.")
+            if not folder.status.exists():
+                raise UserError(f"{folder.status} is missing.")
+        except UserError as error:
+            return Run(name, folder, "damaged", str(error), identity, rows, folder.read_status())
+    if state == "waiting":
+        problem = "never started"
+    return Run(name, folder, state, problem, identity, rows, folder.read_status())

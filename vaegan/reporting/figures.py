@@ -1,0 +1,385 @@
+"""The figures of a report: from a section's numbers and the pictures in its run folders; imports no torch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no window, whatever the machine
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from vaegan.reporting import grids
+from vaegan.reporting.collect import Run
+from vaegan.reporting.comparison import (
+    BATCH_NORM,
+    BesidePaper,
+    Estimate,
+    Group,
+    Pair,
+    Section,
+    beside_paper,
+    describe,
+    term,
+)
+from vaegan.reporting.plots import DIGIT_COLOURS
+
+# Okabe and Ito's colours, which the colour-blind can tell apart; markers and line styles say the same once more.
+_PLAIN, _BATCH_NORM = "#D55E00", "#0072B2"
+_OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = "o^sDvP*"
+_MAX_COLUMNS = 3
+_EPOCHS_SHOWN = 5
+_IMAGES_SHOWN = 8
+_ONE_DIGIT = 2  # the paper's Figure 15
+
+_STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.hashsalt": "vaegan",  # equal figures are equal files
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that was written."""
+
+    name: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+def draw(section: Section, folder: Path) -> Iterator[Picture]:
+    """Write every figure that the section's runs allow into `folder`, as PNG and SVG."""
+    for name, caption, figure in _figures(section):
+        paths = [folder / f"{section.data}_{name}{suffix}" for suffix in (".png", ".svg")]
+        with matplotlib.rc_context(_STYLE):
+            figure.savefig(paths[0], dpi=150)
+            figure.savefig(paths[1], dpi=150, metadata={"Date": None})
+        plt.close(figure)
+        yield Picture(name, caption, *paths)
+
+
+def _figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
+    with matplotlib.rc_context(_STYLE):
+        if all(group.has("test/loss") for group in section.groups):
+            yield from _loss_figures(section)
+        yield from _picture_figures(section)
+
+
+def _loss_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
+    band = "Lines are means over seeds, bands one standard deviation" if _has_spread(section) else "One seed each"
+    beside = beside_paper(section)
+    hollow = "; hollow points are the paper's" if beside else ""
+    yield (
+        "test_loss",
+        f"Test loss: reconstruction + KL of the test images with z = mu, after each epoch. {band}{hollow}.",
+        _curves(section, lambda group: group.curve("test/loss"), "test loss, nats per image", beside, "test/loss"),
+    )
+    yield (
+        "train_loss",
+        "Training loss: all that is minimised, adversarial term included, averaged over the epoch's batches while the model "
+        f"improves (the paper's average loss is 2000 times this). {band}{hollow}.",
+        _curves(
+            section, lambda group: group.curve("train/loss"), "training loss, nats per image", beside, "train/loss"
+        ),
+    )
+    yield (
+        "gap",
+        "Train-test gap: test loss minus training loss, both reconstruction + KL. Below zero, because the training loss is an "
+        f"average over the epoch in which it falls, with z sampled; a rise would show overfitting. {band}.",
+        _curves(section, Group.gap, "test minus training loss, nats per image", zero=True),
+    )
+    if section.pairs:
+        yield (
+            "reach",
+            "Epochs, and seconds of training and evaluation, until the test loss first is at or below the value on the "
+            "horizontal axis (means over the seeds that reach it; a line ends where a seed never does).",
+            _reach(section),
+        )
+    for key in section.varying:
+        values = {group.settings[key] for group in section.groups}
+        if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            yield (
+                f"loss_against_{key.rpartition('.')[2]}",
+                f"Test loss after the last epoch against {_AXIS.get(key, key)}. "
+                + ("Bars are one standard deviation over seeds." if _has_spread(section) else "One seed each."),
+                _against(section, key),
+            )
+
+
+def _has_spread(section: Section) -> bool:
+    return any(len(group.runs) > 1 for group in section.groups)
+
+
+def _panels(section: Section) -> list[tuple[str, list[tuple[str, Group, str, str]]]]:
+    """[(title, [(label, group, colour, marker)])]: a panel per setting if BatchNorm varies, else all groups in one."""
+    if section.pairs:
+        return [
+            (
+                describe(pair.settings) if pair.settings else "",
+                [
+                    ("no BatchNorm", pair.plain, _PLAIN, "o"),
+                    ("BatchNorm", pair.batch_norm, _BATCH_NORM, "^"),
+                ],
+            )
+            for pair in section.pairs
+        ]
+    lines = [
+        (describe(group.settings), group, _OTHERS[n % len(_OTHERS)], _MARKERS[n // len(_OTHERS) % len(_MARKERS)])
+        for n, group in enumerate(section.groups)
+    ]
+    return [("", lines)]
+
+
+def _grid(num_panels: int, width: float = 3.6, height: float = 3.3, **options: Any) -> tuple[Figure, list[Axes]]:
+    columns = min(num_panels, _MAX_COLUMNS)
+    rows = -(-num_panels // columns)
+    size = (max(width * columns, 5.0), height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    for unused in axes.flat[num_panels:]:
+        unused.set_visible(False)
+    return figure, list(axes.flat[:num_panels])
+
+
+def _curves(
+    section: Section,
+    curve: Callable[[Group], list[Estimate]],
+    label: str,
+    beside: list[BesidePaper] = (),
+    metric: str = "",
+    zero: bool = False,
+) -> Figure:
+    panels = _panels(section)
+    figure, all_axes = _grid(len(panels))
+    for axes, (title, lines) in zip(all_axes, panels, strict=True):
+        for name, group, colour, marker in lines:
+            _band(axes, group.epochs, curve(group), name, colour, marker)
+        for paper in beside:
+            if paper.table.metric == metric and paper.pair.plain is lines[0][1]:
+                for values, (_, _, colour, marker) in zip(
+                    (paper.table.plain, paper.table.batch_norm), lines, strict=True
+                ):
+                    scaled = [value / paper.table.scale for value in values[: len(lines[0][1].epochs)]]
+                    axes.plot(
+                        range(1, len(scaled) + 1), scaled, marker=marker, color=colour, linestyle="", fillstyle="none"
+                    )
+        if zero:
+            axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    if any(paper.table.metric == metric for paper in beside):
+        handles.append(Line2D([], [], color="black", marker="o", linestyle="", fillstyle="none"))
+        labels.append("the paper")
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    return figure
+
+
+def _band(axes: Axes, x: list[float], estimates: list[Estimate], label: str, colour: str, marker: str) -> None:
+    middle = np.array([estimate.mean for estimate in estimates])
+    axes.plot(x[: len(middle)], middle, marker=marker, markersize=4, color=colour, label=label)
+    if all(estimate.sd is not None for estimate in estimates):
+        sd = np.array([estimate.sd for estimate in estimates])
+        axes.fill_between(x[: len(middle)], middle - sd, middle + sd, color=colour, alpha=0.2, linewidth=0)
+
+
+def _reach(section: Section) -> Figure:
+    panels = _panels(section)
+    figure, axes = plt.subplots(
+        2, len(panels), figsize=(max(3.2 * len(panels), 5.0), 6), squeeze=False, sharex="col", sharey="row"
+    )
+    for column, (title, lines) in enumerate(panels):
+        for name, group, colour, _ in lines:
+            curves = [[row["test/loss"] for row in run.rows] for run in group.runs]
+            highest = min(max(curve) for curve in curves)
+            lowest = max(min(curve) for curve in curves)
+            levels = np.linspace(highest, lowest, 200)
+            reached = [group.reach(level) for level in levels]
+            axes[0, column].plot(levels, [np.mean(epochs) for epochs, _ in reached], color=colour, label=name)
+            if all(None not in seconds for _, seconds in reached):
+                means = [np.mean(seconds) for _, seconds in reached]
+                axes[1, column].plot(levels, means, color=colour, label=name)
+        axes[0, column].set_title(title, fontsize=10)
+        axes[0, column].invert_xaxis()
+        axes[0, column].set_ylim(bottom=0)
+        axes[1, column].set_ylim(bottom=0)
+        axes[1, column].set_xlabel("test loss reached, nats per image")
+    axes[0, 0].set_ylabel("epochs")
+    axes[1, 0].set_ylabel("seconds")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+_AXIS = {
+    "data.noise_std": "noise on the input, sigma on the pixels' [0, 1] scale",
+    "data.batch_size": "batch size, images",
+    "model.latent_dim": "d, the size of the latent code",
+    "model.hidden_dim": "hidden units",
+    "optimizer.vae.lr": "learning rate",
+    "trainer.max_epochs": "epochs",
+}
+_LOGARITHMIC = ("data.batch_size", "model.latent_dim", "model.hidden_dim", "optimizer.vae.lr")
+
+
+def _against(section: Section, key: str) -> Figure:
+    """The final test loss against one numeric option: a panel for each value of the rest, BatchNorm as colour."""
+    panels: dict[str, dict[Any, list[Group]]] = {}
+    for group in section.groups:
+        rest = {name: value for name, value in group.settings.items() if name not in (key, BATCH_NORM)}
+        lines = panels.setdefault(describe(rest) if rest else "", {})
+        lines.setdefault(group.settings.get(BATCH_NORM), []).append(group)
+    figure, all_axes = _grid(len(panels), width=4.2)
+    for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
+        for batch_norm, groups in lines.items():
+            groups = sorted(groups, key=lambda group: group.settings[key])
+            finals = [group.final("test/loss") for group in groups]
+            axes.errorbar(
+                [group.settings[key] for group in groups],
+                [final.mean for final in finals],
+                yerr=[final.sd or 0 for final in finals],
+                color=_PLAIN if batch_norm is False else _BATCH_NORM,
+                marker="o" if batch_norm is False else "^",
+                capsize=3,
+                label=None if batch_norm is None else term(BATCH_NORM, batch_norm),
+            )
+        if key in _LOGARITHMIC:
+            values = sorted({group.settings[key] for group in section.groups})
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(values))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(_AXIS.get(key, key))
+        axes.set_ylabel("test loss after the last epoch,\nnats per image")
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _picture_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
+    for number, pair in enumerate(section.pairs, start=1):
+        shown = _epoch_pictures(pair)
+        if shown is not None:
+            seed, figure = shown
+            noisy = pair.plain.options["data.noise_std"] > 0
+            yield (
+                f"images_{number}",
+                f"{'Denoised' if noisy else 'Reconstructed'} test images by epoch, without and with BatchNorm"
+                f"{', ' + describe(pair.settings) if pair.settings else ''}: the same images"
+                f"{' and the same noise' if noisy else ''} for both, seed {seed}.",
+                figure,
+            )
+        if pair.plain.options["model.latent_dim"] == 2:
+            yield from _plane_figures(pair, number)
+
+
+def _epoch_pictures(pair: Pair) -> tuple[int, Figure] | None:
+    """The first seed with pictures of both, and its test images with what each epoch's model makes of them."""
+    for plain, normed in pair.common_runs():
+        sides = [_epoch_rows(plain), _epoch_rows(normed)]
+        epochs = sorted(sides[0].keys() & sides[1].keys())
+        if not epochs:
+            continue
+        chosen = sorted({epochs[round(n)] for n in np.linspace(0, len(epochs) - 1, min(_EPOCHS_SHOWN, len(epochs)))})
+        first = sides[0][epochs[0]]
+        given = [(name, first[name]) for name in first if name != "reconstructed"]
+        num_rows = len(given) + len(chosen)
+        figure, axes = plt.subplots(1, 2, figsize=(10, 0.62 * num_rows + 0.4))
+        for side, title, rows in zip(axes, ("no BatchNorm", "BatchNorm"), sides, strict=True):
+            bands = [images for _, images in given] + [rows[epoch]["reconstructed"] for epoch in chosen]
+            bands = [
+                np.hstack(np.pad(images[:_IMAGES_SHOWN], ((0, 0), (1, 1), (1, 1)), constant_values=64))
+                for images in bands
+            ]
+            side.imshow(np.vstack(bands), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            side.set_title(title, fontsize=10)
+            side.set_yticks(
+                [30 * (row + 0.5) for row in range(num_rows)],
+                [name for name, _ in given] + [f"epoch {epoch}" for epoch in chosen],
+            )
+            side.tick_params(length=0)
+            side.set_xticks([])
+            side.grid(False)
+            side.spines[:].set_visible(False)
+        return plain.seed, figure
+    return None
+
+
+def _epoch_rows(run: Run) -> dict[int, dict[str, np.ndarray]]:
+    """{epoch: {row: images}} of the run's pictures; those that are damaged or of another version are left out."""
+    found = {}
+    for path in sorted(run.folder.images.glob("reconstructions_epoch_*.png")):
+        try:
+            rows = grids.read_rows(path)
+            found[int(path.stem.rpartition("_")[2])] = rows
+        except (OSError, ValueError):
+            continue
+    return {epoch: rows for epoch, rows in found.items() if "reconstructed" in rows}
+
+
+def _plane_figures(pair: Pair, number: int) -> Iterator[tuple[str, str, Figure]]:
+    for plain, normed in pair.common_runs():
+        codes = [_codes(plain), _codes(normed)]
+        if any(side is None for side in codes):
+            continue
+        rest = f"{', ' + describe(pair.settings) if pair.settings else ''}, seed {plain.seed}"
+        yield (
+            f"plane_{number}",
+            f"The test images in the latent plane (mu), without and with BatchNorm, coloured by digit{rest}.",
+            _planes(codes, list(range(10))),
+        )
+        yield (
+            f"digit_{number}",
+            f"Where the digit {_ONE_DIGIT} lies among all others (grey) in the latent plane, without and with BatchNorm{rest}.",
+            _planes(codes, [_ONE_DIGIT]),
+        )
+        return
+
+
+def _codes(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mu (N, 2), labels (N,)) of the run's codes.npz; None if there is none that can be read."""
+    try:
+        with np.load(run.folder.codes, allow_pickle=False) as file:
+            mu, labels = file["mu"], file["labels"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return (mu, labels) if mu.shape == (len(labels), 2) else None
+
+
+def _planes(codes: list[tuple[np.ndarray, np.ndarray]], digits: list[int]) -> Figure:
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.8))
+    for side, title, (mu, labels) in zip(axes, ("no BatchNorm", "BatchNorm"), codes, strict=True):
+        others = ~np.isin(labels, digits)
+        side.scatter(*mu[others].T, s=2, color="0.8", linewidths=0, rasterized=True)
+        for digit in digits:
+            points = mu[labels == digit]
+            side.scatter(
+                *points.T, s=3, color=DIGIT_COLOURS[digit], alpha=0.6, linewidths=0, rasterized=True, label=str(digit)
+            )
+            if len(points):
+                # The digit at the middle of its cloud, for those who cannot tell ten colours apart.
+                box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+                side.text(*np.median(points, axis=0), str(digit), weight="bold", ha="center", va="center", bbox=box)
+        side.set_title(title, fontsize=10)
+        side.set_xlabel("latent dimension 1 (mu)")
+        side.set_ylabel("latent dimension 2 (mu)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, title="digit", loc="outside right center", markerscale=4)
+    return figure
