@@ -3,13 +3,14 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 EXPERIMENT ?= denoise_bn
+SWEEP ?= paper
 ARGS ?=
 
 # The first Python that vaegan runs on; make PYTHON=/path/to/python overrides.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help train test lint format tensorboard wheel clean
+.PHONY: help train sweep report test lint format tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -17,6 +18,12 @@ help:  ## list the targets
 
 train: $(VENV)/ready  ## train EXPERIMENT (default denoise_bn) on MNIST; ARGS="seed=1 ..." changes options
 	$(BIN)/python -m vaegan.train +experiment=$(EXPERIMENT) $(ARGS)
+
+sweep: $(VENV)/ready  ## run what is not finished of SWEEP (default paper); ARGS="seed=0 ..." changes options
+	$(BIN)/python -m vaegan.train -m +sweep=$(SWEEP) $(ARGS)
+
+report: $(VENV)/ready  ## tables, figures and a page of outputs/SWEEP
+	$(BIN)/python -m vaegan.report outputs/$(SWEEP)
 
 test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
 	$(BIN)/python -m pytest $(ARGS)

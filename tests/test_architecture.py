@@ -18,7 +18,8 @@ FLOORS = [
     {"runs"},
     {"data", "reporting"},
     {"training"},
-    {"train"},
+    {"sweeping"},
+    {"train", "report"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -45,7 +46,19 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["vaegan", "vaegan.config", "vaegan.cli", "vaegan.runs", "vaegan.train", "vaegan.reporting.plots"]
+    "module",
+    [
+        "vaegan",
+        "vaegan.config",
+        "vaegan.cli",
+        "vaegan.runs",
+        "vaegan.train",
+        "vaegan.report",
+        "vaegan.reporting.figures",
+        "vaegan.reporting.page",
+        "vaegan.sweeping.running",
+        "hydra_plugins.vaegan_sweeper",
+    ],
 )
 def test_no_torch_where_a_person_waits_for_an_answer(module):
     code = f"import sys, {module}; assert not {{'torch', 'pytorch_lightning'}} & set(sys.modules)"

@@ -18,6 +18,8 @@ def test_the_promised_experiments_are_there():
                 "denoise_bn",
                 "latent2",
                 "latent2_bn",
+                "latent100",
+                "latent100_bn",
                 "latent500",
                 "latent500_bn",
                 "smoke",
@@ -62,4 +64,15 @@ def test_every_data_set_composes(data):
 def test_hydra_finds_nothing_unchecked():
     """Each file under conf/ is YAML of a group that config.py knows."""
     groups = {path.name for path in cli.CONF.iterdir() if path.is_dir()}
-    assert groups == {"data", "model", "objective", "optimizer", "trainer", "train", "logger", "experiment"}
+    assert groups == {
+        "data",
+        "model",
+        "objective",
+        "optimizer",
+        "trainer",
+        "train",
+        "logger",
+        "experiment",
+        "sweep",
+        "hydra",
+    }

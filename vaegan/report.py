@@ -13,7 +13,7 @@ from vaegan.errors import UserError
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m vaegan.report",
-        description="Read the runs in a folder and write what they add up to: report.html, report.md, figures, runs.csv, runs.parquet.",
+        description="Write what the runs in a folder add up to: report.html, report.md, figures, runs.csv, runs.parquet.",
     )
     parser.add_argument(
         "folder", type=Path, help="a sweep's folder, such as outputs/paper, or any folder with runs in it"

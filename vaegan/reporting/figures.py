@@ -365,13 +365,20 @@ def _codes(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _planes(codes: list[tuple[np.ndarray, np.ndarray]], digits: list[int]) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.8))
+    size = float(np.clip(20_000 / len(codes[0][0]), 3, 20))
     for side, title, (mu, labels) in zip(axes, ("no BatchNorm", "BatchNorm"), codes, strict=True):
         others = ~np.isin(labels, digits)
-        side.scatter(*mu[others].T, s=2, color="0.8", linewidths=0, rasterized=True)
+        side.scatter(*mu[others].T, s=size, color="0.8", linewidths=0, rasterized=True)
         for digit in digits:
             points = mu[labels == digit]
             side.scatter(
-                *points.T, s=3, color=DIGIT_COLOURS[digit], alpha=0.6, linewidths=0, rasterized=True, label=str(digit)
+                *points.T,
+                s=size,
+                color=DIGIT_COLOURS[digit],
+                alpha=0.6,
+                linewidths=0,
+                rasterized=True,
+                label=str(digit),
             )
             if len(points):
                 # The digit at the middle of its cloud, for those who cannot tell ten colours apart.

@@ -88,7 +88,7 @@ def _overview(runs: list[Run]) -> Part:
         lines.append(f"They are of different data sets ({', '.join(data)}), which are kept apart below.")
     if unfinished:
         lines.append("Only finished runs are in the tables and figures; the others are these:")
-    revisions = sorted({str(run.status.get("revision"))[:12] for run in runs if run.is_finished})
+    revisions = sorted({_short_revision(run.status.get("revision")) for run in runs if run.is_finished})
     versions = sorted({f"{name} {number}" for run in runs for name, number in run.status.get("versions", {}).items()})
     devices = sorted({run.status["device"] for run in runs if run.status.get("device")})
     facts = Table(
@@ -110,13 +110,18 @@ def _overview(runs: list[Run]) -> Part:
     return Part("Runs", lines, [missing, facts] if unfinished else [facts])
 
 
+def _short_revision(revision: str | None) -> str:
+    return "unknown" if revision is None else revision[:10] + "+changes" * revision.endswith("+changes")
+
+
 def _part(section: Section, pictures: list[figures.Picture]) -> Part:
     lines = [verdict(pair) for pair in section.pairs if pair.plain.has("test/loss")]
     tables = [_beside_table(beside) for beside in beside_paper(section)]
     tables.append(_results_table(section))
     if lines:
         tables.append(_batch_norm_table(section))
-    shown = {key: value for key, value in section.constant.items() if value is not None and key != "data.name"}
+    derived = {"data.name"} | ({"model.hidden_dim"} if "model.latent_dim" in section.varying else set())
+    shown = {key: value for key, value in section.constant.items() if value is not None and key not in derived}
     same = Table(
         "The same in all runs",
         ["option", "value"],
@@ -144,8 +149,8 @@ def _beside_table(beside: BesidePaper) -> Table:
     )
     note = (
         f"{claim(beside)} In {unit}; ours is the mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} "
-        f"seed{'s' * (seeds > 1)}, × is ours over the paper's. Epochs with * are from the paper's figures, its table has the first "
-        f"{NUM_PRINTED}."
+        f"seed{'s' * (seeds > 1)}, × is ours over the paper's. The paper's table has the first {NUM_PRINTED} epochs; those with "
+        f"* are from its figures."
     )
     if beside.table.denoising:
         note += " The paper does not state its noise level."
@@ -173,8 +178,8 @@ def _results_table(section: Section) -> Table:
             row += [group.final("test/loss").show(), group.final("train/loss").show(), group.gap()[-1].show()]
         rows.append([*row, _seconds_per_epoch(group)])
     note = (
-        "After the last epoch, in nats per image, mean ± standard deviation over seeds (a single seed has none). test − train compares "
-        "reconstruction + KL alone."
+        "After the last epoch, in nats per image, mean ± standard deviation over seeds (a single seed has none). test − train "
+        "compares reconstruction + KL alone."
         if with_loss
         else "Models without an encoder have no test loss."
     )

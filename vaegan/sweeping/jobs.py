@@ -18,7 +18,7 @@ from vaegan.errors import UserError
 from vaegan.runs import RunFolder, SweepFolder
 
 _LONGEST_NAME = 80
-_SMALL = 400  # hidden units: d = 20 of the paper
+_SMALL = 400  # hidden units, those of d = 20
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,12 @@ class Job:
 
     @property
     def is_small(self) -> bool:
-        """Is one thread enough for it? Then several such jobs at once finish sooner than one after the other."""
-        return self.config.model.hidden_dim <= _SMALL
+        return is_small(self.config)
+
+
+def is_small(config: config.Config) -> bool:
+    """Is one thread enough for the run? Then several such runs at once are done sooner than one after the other."""
+    return config.model.hidden_dim <= _SMALL
 
 
 def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path) -> list[Job]:

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from multiprocessing import connection, process
 from pathlib import Path
 
+from vaegan import config
 from vaegan.cli import Composition
 from vaegan.errors import UserError
 from vaegan.runs import RunFolder
+from vaegan.sweeping.jobs import is_small
 
 # What a run imports only when it begins: everything heavy.
 _PRELOADED = [
@@ -75,21 +77,28 @@ class RunJob:
     def __call__(self, cfg: object) -> str:
         from hydra.core.hydra_config import HydraConfig
 
+        # This process starts no others. (The child would look for joblib's start method, "loky", and not find it.)
+        multiprocessing.set_start_method(_context().get_start_method(), force=True)
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
-        return Process(self.job, Composition.of(cfg, hydra_config, folder, in_sweep=True)).conclude()
+        composition = Composition.of(cfg, hydra_config, folder, in_sweep=True)
+        threads = 1 if is_small(config.check(composition.values)) else None  # others may be at work beside it
+        return Process(self.job, composition, threads).conclude()
 
 
-def start(function: Callable[..., None], *arguments: object) -> multiprocessing.process.BaseProcess:
+def start(function: Callable[..., None], *arguments: object) -> process.BaseProcess:
     """A new process that calls `function`, forked from one that has paid the imports."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
-    else:  # Windows: every job pays
-        context = multiprocessing.get_context("spawn")
-    process = context.Process(target=function, args=arguments)
-    process.start()
-    return process
+    new = _context().Process(target=function, args=arguments)
+    new.start()
+    return new
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows: every job pays the imports
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def _run(job: str, composition: Composition, threads: int | None) -> None:
