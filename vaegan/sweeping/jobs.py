@@ -133,7 +133,7 @@ def _bare(key: str) -> str:
 
 
 def _safe(name: str) -> str:
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "job"
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-") or "job"
     if len(safe) > _LONGEST_NAME:
         safe = f"{safe[: _LONGEST_NAME - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return safe
