@@ -62,7 +62,7 @@ def markdown_table(text: str, title: str) -> list[list[str]]:
 def test_the_tables_hold_what_the_runs_metrics_say(swept):
     text = (swept / "report" / "report.md").read_text()
     header, _, *rows = markdown_table(text, "All settings")
-    assert header[:4] == ["d", "batch norm", "seeds", "epochs"]
+    assert header[:4] == ["d", "BatchNorm", "seeds", "epochs"]
     for d, batch_norm, seeds in (
         (2, "no_batch_norm", 3),
         (2, "batch_norm", 3),
@@ -71,9 +71,7 @@ def test_the_tables_hold_what_the_runs_metrics_say(swept):
     ):
         finals = [losses(swept, f"latent_dim{d}-{batch_norm}-seed{seed}")[-1] for seed in range(seeds)]
         [row] = [
-            row
-            for row in rows
-            if row[0] == str(d) and row[1] == ("BatchNorm" if batch_norm == "batch_norm" else "no BatchNorm")
+            row for row in rows if row[0] == str(d) and row[1] == ("with" if batch_norm == "batch_norm" else "without")
         ]
         assert row[2:4] == [str(seeds), "3"]
         assert row[4] == f"{statistics.mean(finals):.1f} ± {statistics.stdev(finals):.1f}"

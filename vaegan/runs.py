@@ -153,7 +153,8 @@ class RunFolder:
             return True
 
 
-STATES = ("waiting", "running", "finished", "interrupted", "failed", "not run")
+ENDED = ("finished", "interrupted", "failed", "not run")
+STATES = ("waiting", "running", *ENDED)
 
 
 @contextmanager

@@ -75,3 +75,10 @@ def test_a_damaged_list_of_jobs_is_named(make_run, tmp_path):
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"jobs": {"a": 3}}))
     with pytest.raises(UserError, match="sweep.json is damaged .* delete it"):
         collect(tmp_path / "sweep")
+
+
+def test_a_run_that_is_being_trained_is_running(make_run, tmp_path):
+    folder = make_run("a", state="running")
+    with folder.in_use():
+        [run] = collect(tmp_path / "sweep")
+    assert (run.state, run.problem) == ("running", None)

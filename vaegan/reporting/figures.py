@@ -98,9 +98,9 @@ def _loss_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
     )
     yield (
         "gap",
-        "Train-test gap: test loss minus training loss, both reconstruction + KL. Below zero, because the training loss is an "
-        f"average over the epoch in which it falls, with z sampled; a rise would show overfitting. {band}.",
-        _curves(section, Group.gap, "test minus training loss, nats per image", zero=True),
+        "Train-test gap: test loss (z = mu) minus training loss (z sampled, averaged over an epoch in which it falls), both "
+        f"reconstruction + KL. A rise in later epochs would show overfitting. {band}.",
+        _curves(section, Group.gap, "test − training loss,\nnats per image", zero=True),
     )
     if section.pairs:
         yield (
@@ -110,13 +110,13 @@ def _loss_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
             _reach(section),
         )
     for key in section.varying:
-        values = {group.settings[key] for group in section.groups}
-        if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        panels = _against_panels(section, key)
+        if panels:
             yield (
                 f"loss_against_{key.rpartition('.')[2]}",
                 f"Test loss after the last epoch against {_AXIS.get(key, key)}. "
                 + ("Bars are one standard deviation over seeds." if _has_spread(section) else "One seed each."),
-                _against(section, key),
+                _against(panels, key),
             )
 
 
@@ -227,7 +227,7 @@ def _reach(section: Section) -> Figure:
 
 
 _AXIS = {
-    "data.noise_std": "noise on the input, sigma on the pixels' [0, 1] scale",
+    "data.noise_std": "noise sigma, for pixels in [0, 1]",
     "data.batch_size": "batch size, images",
     "model.latent_dim": "d, the size of the latent code",
     "model.hidden_dim": "hidden units",
@@ -237,17 +237,24 @@ _AXIS = {
 _LOGARITHMIC = ("data.batch_size", "model.latent_dim", "model.hidden_dim", "optimizer.vae.lr")
 
 
-def _against(section: Section, key: str) -> Figure:
+def _against_panels(section: Section, key: str) -> dict[str, dict[bool | None, list[Group]]]:
+    """{the rest in words: {BatchNorm: groups by the value of `key`}}, where a numeric `key` has several values."""
+    panels: dict[str, dict[bool | None, list[Group]]] = {}
+    for group in sorted(
+        section.groups, key=lambda group: isinstance(group.settings[key], (int, float)) and group.settings[key]
+    ):
+        if type(group.settings[key]) in (int, float):
+            rest = {name: value for name, value in group.settings.items() if name not in (key, BATCH_NORM)}
+            lines = panels.setdefault(describe(rest) if rest else "", {})
+            lines.setdefault(group.settings.get(BATCH_NORM), []).append(group)
+    return {title: lines for title, lines in panels.items() if max(map(len, lines.values())) > 1}
+
+
+def _against(panels: dict[str, dict[bool | None, list[Group]]], key: str) -> Figure:
     """The final test loss against one numeric option: a panel for each value of the rest, BatchNorm as colour."""
-    panels: dict[str, dict[Any, list[Group]]] = {}
-    for group in section.groups:
-        rest = {name: value for name, value in group.settings.items() if name not in (key, BATCH_NORM)}
-        lines = panels.setdefault(describe(rest) if rest else "", {})
-        lines.setdefault(group.settings.get(BATCH_NORM), []).append(group)
     figure, all_axes = _grid(len(panels), width=4.2)
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for batch_norm, groups in lines.items():
-            groups = sorted(groups, key=lambda group: group.settings[key])
             finals = [group.final("test/loss") for group in groups]
             axes.errorbar(
                 [group.settings[key] for group in groups],
@@ -259,7 +266,7 @@ def _against(section: Section, key: str) -> Figure:
                 label=None if batch_norm is None else term(BATCH_NORM, batch_norm),
             )
         if key in _LOGARITHMIC:
-            values = sorted({group.settings[key] for group in section.groups})
+            values = sorted({group.settings[key] for groups in lines.values() for group in groups})
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(values))
             axes.xaxis.set_minor_locator(NullLocator())

@@ -23,7 +23,6 @@ from vaegan.reporting.comparison import (
     claim,
     describe,
     sections,
-    term,
     verdict,
 )
 from vaegan.reporting.paper import NUM_PRINTED
@@ -48,6 +47,7 @@ class Part:
     lines: list[str]
     tables: list[Table]
     pictures: list[figures.Picture] = field(default_factory=list)
+    facts: list[Table] = field(default_factory=list)
 
 
 def write(runs: list[Run], source: Path, folder: Path, say: Callable[[str], None]) -> list[Path]:
@@ -82,7 +82,7 @@ def write(runs: list[Run], source: Path, folder: Path, say: Callable[[str], None
 def _overview(runs: list[Run]) -> Part:
     counts = Counter(run.state for run in runs)
     unfinished = [run for run in runs if not run.is_finished]
-    lines = [f"{len(runs)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()) + "."]
+    lines = [f"{len(runs)} run{'s' * (len(runs) > 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()) + "."]
     data = sorted({run.options["data.name"] for run in runs if run.is_finished})
     if len(data) > 1:
         lines.append(f"They are of different data sets ({', '.join(data)}), which are kept apart below.")
@@ -107,7 +107,7 @@ def _overview(runs: list[Run]) -> Part:
         [[run.name, run.state, run.problem or ""] for run in unfinished],
         num_labels=3,
     )
-    return Part("Runs", lines, [missing, facts] if unfinished else [facts])
+    return Part("Runs", lines, [missing] if unfinished else [], facts=[facts])
 
 
 def _short_revision(revision: str | None) -> str:
@@ -128,7 +128,7 @@ def _part(section: Section, pictures: list[figures.Picture]) -> Part:
         [[key, f"{value:g}" if isinstance(value, float) else str(value)] for key, value in shown.items()],
         num_labels=2,
     )
-    return Part(f"Data set {section.data}", lines, [*tables, same], pictures)
+    return Part(f"Data set {section.data}", lines, tables, pictures, [same])
 
 
 def _beside_table(beside: BesidePaper) -> Table:
@@ -190,7 +190,7 @@ def _batch_norm_table(section: Section) -> Table:
     rest = [key for key in section.varying if key != BATCH_NORM]
     header = [_heading(key) for key in rest] or ["setting"]
     num_labels = len(header)
-    header += ["no BatchNorm", "BatchNorm", "gain", "epochs", "of", "seconds", "of"]
+    header += ["without BatchNorm", "with", "gain", "epochs", "of", "seconds", "of"]
     rows = []
     for pair in section.pairs:
         row = [_value(key, pair.settings[key]) for key in rest] or ["all runs"]
@@ -211,12 +211,13 @@ def _batch_norm_table(section: Section) -> Table:
 
 
 def _heading(key: str) -> str:
-    return {"model.latent_dim": "d", "data.noise_std": "noise sigma"}.get(key, key.rpartition(".")[2].replace("_", " "))
+    names = {"model.latent_dim": "d", "data.noise_std": "noise sigma", BATCH_NORM: "BatchNorm"}
+    return names.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
 def _value(key: str, value: Any) -> str:
     if key == BATCH_NORM:
-        return term(key, value)
+        return "with" if value else "without"
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -297,7 +298,7 @@ def headline(runs: list[Run]) -> list[str]:
     """What the report says, for the screen."""
     lines = _overview(runs).lines[:2]
     for section in sections(runs):
-        lines += [claim(beside) for beside in beside_paper(section)]
+        lines += [f"{beside.title}. {claim(beside)}" for beside in beside_paper(section)]
         lines += [verdict(pair) for pair in section.pairs if pair.plain.has("test/loss")]
         if not section.pairs:
             lines += [

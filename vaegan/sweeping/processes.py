@@ -19,7 +19,7 @@ from pathlib import Path
 from vaegan import config
 from vaegan.cli import Composition
 from vaegan.errors import UserError
-from vaegan.runs import RunFolder
+from vaegan.runs import ENDED, RunFolder
 from vaegan.sweeping.jobs import is_small
 
 # What a run imports only when it begins: everything heavy.
@@ -34,7 +34,6 @@ _PRELOADED = [
     "vaegan.training.pictures",
     "vaegan.training.recorder",
 ]
-_ENDED = ("finished", "interrupted", "failed", "not run")
 
 
 class Process:
@@ -63,7 +62,7 @@ class Process:
         """Wait for the end; the state it left. A process that ended without a word leaves "failed" with how it ended."""
         self._process.join()
         status = self.folder.read_status()
-        if status.get("state") not in _ENDED:
+        if status.get("state") not in ENDED:
             self.folder.write_status(status | {"state": "failed", "error": _how_it_ended(self._process.exitcode)})
         return self.folder.state
 
@@ -138,7 +137,7 @@ def _run(job: str, composition: Composition, threads: int | None) -> None:
 def _note(folder: RunFolder, state: str, error: str) -> None:
     """Keep the reason, unless the run itself has kept one."""
     status = folder.read_status()
-    if status.get("state") not in _ENDED:
+    if status.get("state") not in ENDED:
         folder.write_status(status | {"state": state, "error": error})
 
 

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vaegan.runs import ENDED
 from vaegan.sweeping.jobs import Job
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -21,13 +22,14 @@ class Progress:
     On a terminal it draws a bar and a line for each running job; elsewhere it prints a line when a job ends.
     """
 
-    def __init__(self, jobs: list[Job]):
+    def __init__(self, jobs: list[Job], console: Console | None = None):
         self.jobs = jobs
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
         self._cost = sum(job.cost for job in jobs)
         self._cost_before = sum(self._done(job.folder.read_status()) * job.cost for job in jobs)
+        self._written_before = {job.name: _when_written(job) for job in jobs}
         self._ended: dict[str, str] = {}  # {job: state}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -58,7 +60,8 @@ class Progress:
         statuses = {job.name: job.folder.read_status() for job in self.jobs}
         for job in self.jobs:
             state = statuses[job.name].get("state")
-            if state in ("finished", "interrupted", "failed", "not run") and job.name not in self._ended:
+            is_new = _when_written(job) != self._written_before[job.name]  # not what an earlier start left
+            if state in ENDED and is_new and job.name not in self._ended:
                 self._ended[job.name] = state
                 self.line(f"{self._counts(statuses)}  {result_line(job)}")
         if self.console.is_terminal:
@@ -100,6 +103,13 @@ class Progress:
             for job in running
         ]
         return Group(table, *lines)
+
+
+def _when_written(job: Job) -> int | None:
+    try:
+        return job.folder.status.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def result_line(job: Job) -> str:

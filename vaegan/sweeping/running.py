@@ -35,12 +35,14 @@ def run_sweep(jobs: list[Job], folder: Path, run: Run) -> int:
     """
     with in_use(folder), _sigterm_like_ctrl_c():
         write_down(jobs, folder)
-        unfinished = [job for job in jobs if job.folder.state != "finished"]
+        states = {job.name: job.folder.state for job in jobs}
+        unfinished = [job for job in jobs if states[job.name] not in ("finished", "running")]
         begun = sum(job.folder.last.exists() for job in unfinished)
-        done = len(jobs) - len(unfinished)
+        done, elsewhere = (list(states.values()).count(state) for state in ("finished", "running"))
         print(
             f"sweep       {len(jobs)} jobs in {folder}: {done} finished already, {len(unfinished)} to run"
-            + (f", {begun} of them from their last checkpoint" if begun else ""),
+            + (f", {begun} of them from their last checkpoint" if begun else "")
+            + (f"; {elsewhere} are being run by another process" if elsewhere else ""),
             flush=True,
         )
         stopped_by: type[BaseException] | None = None
@@ -79,7 +81,7 @@ def run_here(job: str, jobs_at_once: int | None) -> Run:
                     running[process.sentinel] = next_job, process
                 for sentinel in connection.wait(list(running)):
                     running.pop(sentinel)[1].conclude()
-        except KeyboardInterrupt as stop:
+        except BaseException as stop:
             _stop([process for _, process in running.values()], stop)
             raise
 
@@ -131,12 +133,12 @@ def _say_device(answer: connection.Connection) -> None:
     answer.send(find_device("auto").type)
 
 
-def _stop(processes: list[Process], stop: KeyboardInterrupt) -> None:
+def _stop(processes: list[Process], stop: BaseException) -> None:
     """Let the running jobs write what they have; a second Ctrl-C kills them."""
     print(f"stopping: {len(processes)} running jobs finish writing (Ctrl-C again kills them)", flush=True)
     try:
         for process in processes:
-            process.send(signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+            process.send(signal.SIGINT if type(stop) is KeyboardInterrupt else signal.SIGTERM)
         for process in processes:
             process.conclude()
     except KeyboardInterrupt:
