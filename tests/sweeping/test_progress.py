@@ -54,7 +54,7 @@ def test_done_running_failed_and_time_left(four, monkeypatch, terminal):
     assert "seed0  finished, test loss 98.8, 1 min 0 s" in text
     assert "seed1  failed: RuntimeError: no luck" in text
     assert ("seed2: epoch 5 of 10" in text) == terminal
-    assert ("2 of 4 jobs, 1 running, 1 not finished, about 45 s left" in text) == terminal
+    assert ("2 of 4 jobs, 1 running, 1 failed, about 45 s left" in text) == terminal
 
 
 def test_time_left_is_not_guessed(four):

@@ -95,7 +95,7 @@ class Progress:
                 completed=sum(job.cost * self._done(statuses[job.name]) for job in self.jobs),
                 width=30,
             ),
-            f"{len(self._ended)} of {len(self.jobs)} jobs, {len(running)} running, {failed} not finished, "
+            f"{len(self._ended)} of {len(self.jobs)} jobs, {len(running)} running, {failed} failed, "
             f"{self._time_left(statuses)}",
         )
         lines = [
