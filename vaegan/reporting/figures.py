@@ -308,7 +308,7 @@ def _epoch_pictures(pair: Pair) -> tuple[int, Figure] | None:
         first = sides[0][epochs[0]]
         given = [(name, first[name]) for name in first if name != "reconstructed"]
         num_rows = len(given) + len(chosen)
-        figure, axes = plt.subplots(1, 2, figsize=(10, 0.62 * num_rows + 0.4))
+        figure, axes = plt.subplots(1, 2, figsize=(10, 0.54 * num_rows + 0.4))
         for side, title, rows in zip(axes, ("no BatchNorm", "BatchNorm"), sides, strict=True):
             bands = [images for _, images in given] + [rows[epoch]["reconstructed"] for epoch in chosen]
             bands = [

@@ -82,7 +82,11 @@ def write(runs: list[Run], source: Path, folder: Path, say: Callable[[str], None
 def _overview(runs: list[Run]) -> Part:
     counts = Counter(run.state for run in runs)
     unfinished = [run for run in runs if not run.is_finished]
-    lines = [f"{len(runs)} run{'s' * (len(runs) > 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()) + "."]
+    lines = [
+        f"{len(runs)} run{'s' * (len(runs) > 1)}: "
+        + ", ".join(f"{n} {state}" for state, n in counts.most_common())
+        + "."
+    ]
     data = sorted({run.options["data.name"] for run in runs if run.is_finished})
     if len(data) > 1:
         lines.append(f"They are of different data sets ({', '.join(data)}), which are kept apart below.")
