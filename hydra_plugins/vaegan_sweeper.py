@@ -1,7 +1,7 @@
 """How Hydra finds vaegan's sweeper and launcher: it accepts plugins from this package alone. The work is in vaegan/sweeping."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, ListConfig, open_dict
 
 from vaegan.cli import Composition
+from vaegan.config import nearest
 from vaegan.errors import UserError
 from vaegan.sweeping import jobs, running
 from vaegan.sweeping.jobs import Job
@@ -22,13 +23,20 @@ from vaegan.sweeping.processes import RunJob
 class Sweeper(BasicSweeper):
     """Hydra's grid of overrides as the jobs of a sweep that can be gone on with, run by whichever launcher is chosen."""
 
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, **unknown: Any):
+        super().__init__(max_batch_size, params)
+        self.unknown = list(unknown)
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.job = task_function.job
         super().setup(hydra_context=hydra_context, task_function=RunJob(self.job), config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
+        self._check()
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        if any(override.is_sweep_override() and override.key_or_group == "sweep" for override in overrides):
+            raise UserError("sweep must be one name; start one sweep after the other.")
         swept = list(
             dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
         )
@@ -46,6 +54,23 @@ class Sweeper(BasicSweeper):
             compositions.append(Composition.of(cfg, hydra_config, folder, in_sweep=True))
         laid_out = jobs.lay_out(compositions, swept, folder)
         sys.exit(running.run_sweep(laid_out, folder, self._runner(folder)))
+
+    def _check(self) -> None:
+        """Raises UserError for what a sweep's file can get wrong."""
+        for name in self.unknown:
+            match = nearest(name, ("params", "max_batch_size"))
+            hint = f"did you mean {match}?" if match else "write what is swept over under hydra.sweeper.params."
+            raise UserError(f"hydra.sweeper.{name} is not an option of a sweep; {hint}")
+        if not isinstance(self.params, Mapping):
+            raise UserError(f"hydra.sweeper.params must be a group of `option: values`, not {self.params!r}.")
+        for key, values in self.params.items():
+            if isinstance(values, (list, ListConfig)):
+                shown = ",".join(map(str, values))
+                raise UserError(
+                    f"hydra.sweeper.params.{key} is a list; for one run for each value write `{key}: {shown}`."
+                )
+        if isinstance(self.launcher, LocalLauncher):
+            self.launcher.check()
 
     def _runner(self, folder: Path) -> running.Run:
         if isinstance(self.launcher, LocalLauncher):
@@ -66,9 +91,13 @@ class LocalLauncher(Launcher):
     """Stands for vaegan/sweeping/running.py's run_here: this machine's cores, shared as suits the jobs."""
 
     def __init__(self, jobs_at_once: int | None):
-        if jobs_at_once is not None and (type(jobs_at_once) is not int or jobs_at_once < 1):
-            raise UserError(f"hydra.launcher.jobs_at_once must be a whole number >= 1 or null, not {jobs_at_once!r}.")
         self.jobs_at_once = jobs_at_once
+
+    def check(self) -> None:
+        """Raises UserError. (In __init__ Hydra would wrap it into an error of its own.)"""
+        number = self.jobs_at_once
+        if number is not None and (type(number) is not int or number < 1):
+            raise UserError(f"hydra.launcher.jobs_at_once must be a whole number >= 1 or null, not {number!r}.")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         pass

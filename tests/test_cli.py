@@ -75,6 +75,15 @@ def test_a_mistake_in_one_job_of_a_multirun_is_reported_with_exit_code_2(tmp_pat
     assert "model.latent_dim must be a whole number >= 1 and <= 100000, not 0." in done.stderr
 
 
+def test_a_sweep_is_no_single_run(tmp_path):
+    own = tmp_path / "own" / "sweep"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n")
+    done = run("--config-dir", str(tmp_path / "own"), "+sweep=mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("vaegan: +sweep=NAME is several runs; add -m")
+
+
 def test_own_experiments_are_found_with_config_dir(tmp_path):
     own = tmp_path / "own" / "experiment"
     own.mkdir(parents=True)

@@ -69,6 +69,8 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
         hydra_config = HydraConfig.get()
         run_folder = Path(hydra_config.runtime.output_dir)
         try:
+            if "sweep" in hydra_config.runtime.choices:
+                raise UserError("+sweep=NAME is several runs; add -m (or `mode: MULTIRUN` under `hydra:` in its file).")
             job(Composition.of(cfg, hydra_config, run_folder, in_sweep=False))
         except (UserError, OmegaConfBaseException, OSError) as mistake:
             mistakes.append(mistake)  # kept, not raised: Hydra adds no line of its own

@@ -229,8 +229,8 @@ def unknown_option(name: str) -> str:
     """The sentence that answers an option nobody knows."""
     if name in option_names():
         return f"{name} is not an option of the chosen {name.partition('.')[0]}; choose another one or leave it out."
-    if name == "experiment":
-        return "an experiment file must begin with the line `# @package _global_`, which says where its options belong."
+    if name in ("experiment", "sweep"):
+        return f"a file of {name}s must begin with the line `# @package _global_`, which says where its options belong."
     groups = [field.name for field in dataclasses.fields(Config)]
     match = nearest(name, [*option_names(), *groups])
     return f"{name} is not an option; " + (

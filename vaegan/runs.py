@@ -15,6 +15,7 @@ Imports no torch until a model is asked for.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -82,11 +83,14 @@ class RunFolder:
         write_whole(self.status, json.dumps(status, indent=2) + "\n")
 
     def read_status(self) -> dict[str, Any]:
-        """status.json; empty if there is none or it is damaged."""
+        """status.json; empty if there is none or it is damaged, and without entries that cannot be what they should."""
         try:
-            return json.loads(self.status.read_text())
-        except (OSError, ValueError):
+            status = json.loads(self.status.read_text())
+        except (OSError, ValueError, RecursionError):
             return {}
+        if not isinstance(status, dict):
+            return {}
+        return {key: value for key, value in status.items() if _STATUS.get(key, lambda value: True)(value)}
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics.csv whole: floats with every digit, so that equal runs have equal files."""
@@ -107,8 +111,13 @@ class RunFolder:
         try:
             with self.metrics.open(newline="") as file:
                 rows = list(csv.DictReader(file, strict=True))
-            return [{key: int(v) if key in ("epoch", "step") else float(v) for key, v in row.items()} for row in rows]
-        except (OSError, ValueError, TypeError, csv.Error) as error:
+            rows = [{key: int(v) if key in ("epoch", "step") else float(v) for key, v in row.items()} for row in rows]
+            if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+                raise ValueError("its epochs are not 1, 2, 3, ...")
+            if not all(abs(value) < _LARGEST for row in rows for value in row.values()):  # false for NaN
+                raise ValueError("a value is not finite")
+            return rows
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
             raise UserError(f"{self.metrics} is damaged ({type(error).__name__}: {error}).") from error
 
     @contextmanager
@@ -151,10 +160,37 @@ class RunFolder:
                 return False
         except Timeout:
             return True
+        except OSError:  # a medium that cannot be written: nobody trains there
+            return False
 
 
 ENDED = ("finished", "interrupted", "failed", "not run")
 STATES = ("waiting", "running", *ENDED)
+_LARGEST = 1e30
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+# What an entry of status.json must be for a reader to use it.
+_STATUS = {
+    "state": lambda value: isinstance(value, str),
+    "epoch": _is_count,
+    "max_epochs": _is_count,
+    "epoch_seconds": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    "metrics": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "versions": lambda value: isinstance(value, dict),
+    **dict.fromkeys(("error", "started", "device", "revision", "experiment"), _is_text),
+}
 
 
 @contextmanager
@@ -193,10 +229,20 @@ class SweepFolder:
         try:
             jobs = json.loads(self.jobs.read_text())["jobs"]
             keys = ("experiment", "overrides", "identity")
-            return {name: {key: entry[key] for key in keys} for name, entry in jobs.items()}
+            jobs = {name: {key: entry[key] for key in keys} for name, entry in jobs.items()}
+            for name, entry in jobs.items():
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", name) or not isinstance(
+                    entry["identity"], dict
+                ):
+                    raise ValueError(f"{name[:80]!r} is no job")
+            return jobs
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except NotADirectoryError as error:
+            raise UserError(
+                f"{self.path} is a file, not a folder for a sweep; choose another hydra.sweep.dir."
+            ) from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{self.jobs} is damaged ({type(error).__name__}: {error}); delete it, finished jobs are found without it."
             ) from error

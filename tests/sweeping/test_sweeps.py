@@ -94,6 +94,43 @@ def test_stopped_once_the_jobs_finish_writing_and_the_sweep_says_how_to_go_on(tm
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_other_launchers_are_stopped_too(tmp_path, launcher):
+    folder = RunFolder(tmp_path / "outputs" / "seed" / "seed0")
+    more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    with started(tmp_path, "trainer.max_epochs=3000", "seed=0,1", f"hydra/launcher={launcher}", *more) as process:
+        wait_for(lambda: folder.read_status().get("epoch"))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert table(output)["seed0"] == "interrupted"
+    assert folder.last.exists()
+
+
+def test_a_folder_that_cannot_be_used_stops_no_other_job(tmp_path):
+    folder = tmp_path / "a 'quoted' place"
+    folder.mkdir()
+    (folder / "seed1").touch()
+    sweep_dir = r"hydra.sweep.dir='a \'quoted\' place'"
+    done = sweep(*SMALL, "seed=0,1,2", sweep_dir, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert table(done.stdout) == {"seed0": "finished", "seed1": "waiting", "seed2": "finished"}
+    assert "seed1 cannot be started" in done.stdout
+    assert """python -m vaegan.report 'a '"'"'quoted'"'"' place'""" in done.stdout
+
+
+def test_a_job_whose_end_was_not_written_down_keeps_its_numbers(tmp_path):
+    first = sweep(*SMALL, "seed=0", cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    [status] = tmp_path.glob("outputs/*/*/status.json")
+    before = json.loads(status.read_text())
+    status.write_text(json.dumps(before | {"state": "running"}))
+    again = sweep(*SMALL, "seed=0", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = json.loads(status.read_text())
+    assert (after["state"], after["epoch"], after["metrics"]) == ("finished", 2, before["metrics"])
+
+
 def test_two_sweeps_do_not_share_a_folder(tmp_path):
     with started(tmp_path, "trainer.max_epochs=3000", "seed=0,1"):
         wait_for(lambda: (tmp_path / "outputs" / "seed" / "seed0" / "status.json").exists())
@@ -114,6 +151,8 @@ def test_a_job_that_does_not_fit_is_not_run_and_the_others_are(tmp_path):
     "arguments, sentence",
     [
         (["+sweep=qick"], "sweep=qick does not exist; did you mean sweep=quick?"),
+        (["+sweep=quick,paper"], "sweep must be one name; start one sweep after the other."),
+        (["seed=0,1", "hydra.sweep.dir=/dev/null"], "/dev/null is a file, not a folder for a sweep"),
         (["+sweep=quick", "model.latent_dim=2,0"], "model.latent_dim must be a whole number >= 1"),
         (["seed=0,1", "train.resume=x"], "train.resume is for a single run"),
         (["seed=0,1", "hydra.launcher.jobs_at_once=0"], "hydra.launcher.jobs_at_once must be a whole number >= 1"),
@@ -131,7 +170,12 @@ def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, argument
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ("hydra:\n  sweeper:\n    parms:\n      seed: 0,1\n", "parms"),
+        (
+            "hydra:\n  sweeper:\n    parms:\n      seed: 0,1\n",
+            "hydra.sweeper.parms is not an option of a sweep; did you mean params",
+        ),
+        ("hydra:\n  sweeper:\n    params: [a, b]\n", "hydra.sweeper.params must be a group of `option: values`"),
+        ("hydra:\n  sweeper:\n    params:\n      seed: [0, 1]\n", "write `seed: 0,1`"),
         ("hydra:\n  sweeper:\n    params:\n      model.latentdim: 0,1\n", "model.latentdim is not an option"),
         ("sede: 1\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n", "sede"),
     ],

@@ -1,7 +1,7 @@
 """Reads a sweep's folder: every run in it, every run that should be in it, and what became of each."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class Run:
 
     name: str
     folder: RunFolder
-    state: str  # one of runs.STATES, or "damaged"
+    state: str  # one of runs.STATES, or "damaged", or "duplicate"
     problem: str | None  # why it is not finished
     options: dict[str, Any] = field(default_factory=dict)  # config.identity; empty if not known
     rows: list[dict[str, float]] = field(default_factory=list)  # of metrics.csv
@@ -55,7 +55,34 @@ def collect(path: Path) -> list[Run]:
             folders.add(folder)
     if not folders | expected.keys():
         raise UserError(f"{path} holds no runs; give a folder with run folders in it, such as outputs/paper.")
-    return [_read(folder, path, expected.get(folder, {})) for folder in sorted(folders | expected.keys())]
+    return _without_duplicates(
+        [_read(folder, path, expected.get(folder, {})) for folder in sorted(folders | expected.keys())]
+    )
+
+
+def _check_finished(folder: RunFolder, rows: list[dict[str, float]], identity: dict[str, Any]) -> None:
+    """Raises UserError if metrics.csv is not all that the run has recorded."""
+    if not rows:
+        raise UserError(f"{folder.metrics} is missing or empty, although the run has finished.")
+    needed = {"train/loss"} | ({"train/reconstruction", "test/loss"} if identity["objective.kind"] != "gan" else set())
+    if not needed <= rows[-1].keys():
+        raise UserError(f"{folder.metrics} lacks {', '.join(sorted(needed - rows[-1].keys()))}.")
+    metrics = folder.read_status().get("metrics", {})
+    if any(rows[-1].get(name) != value for name, value in metrics.items()):
+        raise UserError(f"{folder.metrics} does not end with the metrics that {folder.status} says the run ended with.")
+
+
+def _without_duplicates(runs: list[Run]) -> list[Run]:
+    """Of finished runs with the same options, seed included, only the first counts."""
+    first: dict[str, str] = {}
+    result = []
+    for run in runs:
+        if run.is_finished:
+            name = first.setdefault(repr(sorted(run.options.items())), run.name)
+            if name != run.name:
+                run = replace(run, state="duplicate", problem=f"the same options and seed as {name}, which is counted")
+        result.append(run)
+    return result
 
 
 def _folders(path: Path) -> list[Path]:
@@ -74,10 +101,10 @@ def _read(path: Path, root: Path, identity: dict[str, Any]) -> Run:
         try:
             identity = config.identity(folder.read_config())
             rows = folder.read_metrics()
-            if state == "finished" and not rows:
-                raise UserError(f"{folder.metrics} is missing or empty, although the run has finished.")
             if not folder.status.exists():
                 raise UserError(f"{folder.status} is missing.")
+            if state == "finished":
+                _check_finished(folder, rows, identity)
         except UserError as error:
             return Run(name, folder, "damaged", str(error), identity, rows, folder.read_status())
     if state == "waiting":

@@ -97,6 +97,14 @@ class Pair:
     plain: Group
     batch_norm: Group
 
+    @property
+    def has_test_loss(self) -> bool:
+        return self.plain.has("test/loss") and self.batch_norm.has("test/loss")
+
+    def reach(self) -> tuple[list[int | None], list[float | None]]:
+        """Epochs and seconds (Group.reach) in which the runs with BatchNorm get to the mean final loss of those without."""
+        return self.batch_norm.reach(self.plain.final("test/loss").mean)
+
     def common_runs(self) -> list[tuple[Run, Run]]:
         """(without, with) of every seed that has both."""
         by_seed = {run.seed: run for run in self.batch_norm.runs}
@@ -279,7 +287,7 @@ def verdict(pair: Pair) -> str:
         f"{lead}with BatchNorm the test loss is lower {where.get(ahead, f'after {ahead} of {epochs} epochs')}: "
         f"{first}{_less(last.mean)} ({abs(last.mean) / mean(plain):.0%}) after epoch {epochs}{spread}."
     )
-    reached = [epoch for epoch in pair.batch_norm.reach(mean(plain))[0] if epoch is not None]
+    reached = [epoch for epoch in pair.reach()[0] if epoch is not None]
     if len(reached) == len(pair.batch_norm.runs):
         return f"{sentence} It reaches the final loss without BatchNorm in {mean(reached):.3g} of {epochs} epochs."
     return f"{sentence} It does not reach the final loss without BatchNorm."
@@ -296,11 +304,12 @@ def claim(beside: BesidePaper) -> str:
     holds = {len(rows): "The claim holds", 0: "The claim does not hold"}.get(held, "The claim holds in part")
     first, last = rows[0], rows[-1]
 
-    def change(plain: float, normed: float) -> str:
-        return f"{normed / plain - 1:+.0%}".replace("-", "\N{MINUS SIGN}")
+    def relative(plain: float, normed: float) -> str:
+        change = normed / plain - 1
+        return f"{change:+.{0 if abs(change) >= 0.01 else 1}%}".replace("-", "\N{MINUS SIGN}")
 
-    ours = [change(row[2].mean, row[4].mean) for row in (first, last)]
-    theirs = [change(row[1], row[3]) for row in (first, last)]
+    ours = [relative(row[2].mean, row[4].mean) for row in (first, last)]
+    theirs = [relative(row[1], row[3]) for row in (first, last)]
     ratios = [estimate.mean / paper for _, *row in rows for paper, estimate in (row[:2], row[2:])]
     return (
         f"{holds}: with BatchNorm the loss is lower after {held} of {len(rows)} epochs ({ours[0]} after epoch {first[0]}, "

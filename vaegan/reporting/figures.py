@@ -1,7 +1,8 @@
 """The figures of a report: from a section's numbers and the pictures in its run folders; imports no torch."""
 
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,10 @@ def draw(section: Section, folder: Path) -> Iterator[Picture]:
 
 def _figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
     with matplotlib.rc_context(_STYLE):
-        if all(group.has("test/loss") for group in section.groups):
-            yield from _loss_figures(section)
+        with_loss = tuple(group for group in section.groups if group.has("test/loss"))
+        pairs = tuple(pair for pair in section.pairs if pair.has_test_loss)
+        if with_loss:
+            yield from _loss_figures(replace(section, groups=with_loss, pairs=pairs))
         yield from _picture_figures(section)
 
 
@@ -206,14 +209,12 @@ def _reach(section: Section) -> Figure:
     for column, (title, lines) in enumerate(panels):
         for name, group, colour, _ in lines:
             curves = [[row["test/loss"] for row in run.rows] for run in group.runs]
-            highest = min(max(curve) for curve in curves)
-            lowest = max(min(curve) for curve in curves)
-            levels = np.linspace(highest, lowest, 200)
+            levels = np.linspace(max(map(max, curves)), min(map(min, curves)), 300)
             reached = [group.reach(level) for level in levels]
-            axes[0, column].plot(levels, [np.mean(epochs) for epochs, _ in reached], color=colour, label=name)
-            if all(None not in seconds for _, seconds in reached):
-                means = [np.mean(seconds) for _, seconds in reached]
-                axes[1, column].plot(levels, means, color=colour, label=name)
+            for row, values in enumerate(zip(*reached, strict=True)):
+                # A level that one of the seeds never reaches has no mean.
+                means = [np.mean(seeds) if None not in seeds else np.nan for seeds in values]
+                axes[row, column].plot(levels, means, color=colour, label=name)
         axes[0, column].set_title(title, fontsize=10)
         axes[0, column].invert_xaxis()
         axes[0, column].set_ylim(bottom=0)
@@ -301,7 +302,8 @@ def _epoch_pictures(pair: Pair) -> tuple[int, Figure] | None:
     """The first seed with pictures of both, and its test images with what each epoch's model makes of them."""
     for plain, normed in pair.common_runs():
         sides = [_epoch_rows(plain), _epoch_rows(normed)]
-        epochs = sorted(sides[0].keys() & sides[1].keys())
+        shapes = {rows["reconstructed"].shape for side in sides for rows in side.values()}
+        epochs = sorted(sides[0].keys() & sides[1].keys()) if len(shapes) == 1 else []
         if not epochs:
             continue
         chosen = sorted({epochs[round(n)] for n in np.linspace(0, len(epochs) - 1, min(_EPOCHS_SHOWN, len(epochs)))})
@@ -336,7 +338,7 @@ def _epoch_rows(run: Run) -> dict[int, dict[str, np.ndarray]]:
         try:
             rows = grids.read_rows(path)
             found[int(path.stem.rpartition("_")[2])] = rows
-        except (OSError, ValueError):
+        except Exception:  # what a damaged picture makes Pillow raise is open-ended
             continue
     return {epoch: rows for epoch, rows in found.items() if "reconstructed" in rows}
 
@@ -363,11 +365,12 @@ def _plane_figures(pair: Pair, number: int) -> Iterator[tuple[str, str, Figure]]
 def _codes(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
     """(mu (N, 2), labels (N,)) of the run's codes.npz; None if there is none that can be read."""
     try:
-        with np.load(run.folder.codes, allow_pickle=False) as file:
-            mu, labels = file["mu"], file["labels"]
-    except (OSError, ValueError, KeyError):
+        with np.load(io.BytesIO(run.folder.codes.read_bytes()), allow_pickle=False) as file:
+            mu, labels = np.asarray(file["mu"]), np.asarray(file["labels"])
+    except Exception:  # what a damaged file makes numpy and zipfile raise is open-ended
         return None
-    return (mu, labels) if mu.shape == (len(labels), 2) else None
+    numbers = mu.dtype.kind == "f" and labels.dtype.kind in "iu" and np.isfinite(mu).all()
+    return (mu, labels) if numbers and labels.ndim == 1 and mu.shape == (len(labels), 2) else None
 
 
 def _planes(codes: list[tuple[np.ndarray, np.ndarray]], digits: list[int]) -> Figure:

@@ -119,7 +119,7 @@ def _short_revision(revision: str | None) -> str:
 
 
 def _part(section: Section, pictures: list[figures.Picture]) -> Part:
-    lines = [verdict(pair) for pair in section.pairs if pair.plain.has("test/loss")]
+    lines = [verdict(pair) for pair in section.pairs if pair.has_test_loss]
     tables = [_beside_table(beside) for beside in beside_paper(section)]
     tables.append(_results_table(section))
     if lines:
@@ -168,7 +168,7 @@ def _compared(paper: float, ours: Estimate, digits: int) -> list[str]:
 
 def _results_table(section: Section) -> Table:
     """A row for each setting."""
-    with_loss = all(group.has("test/loss") for group in section.groups)
+    with_loss = any(group.has("test/loss") for group in section.groups)
     header = [_heading(key) for key in section.varying] or ["setting"]
     num_labels = len(header)
     header += (
@@ -179,7 +179,12 @@ def _results_table(section: Section) -> Table:
         row = [_value(key, group.settings[key]) for key in section.varying] or ["all runs"]
         row += [str(len(group.runs)), str(group.epochs[-1])]
         if with_loss:
-            row += [group.final("test/loss").show(), group.final("train/loss").show(), group.gap()[-1].show()]
+            has = group.has("test/loss")
+            row += [
+                group.final("test/loss").show() if has else "",
+                group.final("train/loss").show(),
+                group.gap()[-1].show() if has else "",
+            ]
         rows.append([*row, _seconds_per_epoch(group)])
     note = (
         "After the last epoch, in nats per image, mean ± standard deviation over seeds (a single seed has none). test − train "
@@ -197,13 +202,13 @@ def _batch_norm_table(section: Section) -> Table:
     header += ["without BatchNorm", "with", "gain", "epochs", "of", "seconds", "of"]
     rows = []
     for pair in section.pairs:
+        if not pair.has_test_loss:
+            continue
         row = [_value(key, pair.settings[key]) for key in rest] or ["all runs"]
         plain = pair.plain.final("test/loss")
         gain = pair.gain("test/loss")
         row += [plain.show(), pair.batch_norm.final("test/loss").show(), gain[-1].show() if gain else ""]
-        for reached, total in zip(
-            pair.batch_norm.reach(plain.mean), (len(pair.plain.epochs), _total_seconds(pair.plain)), strict=True
-        ):
+        for reached, total in zip(pair.reach(), (len(pair.plain.epochs), _total_seconds(pair.plain)), strict=True):
             known = all(value is not None for value in reached)
             row += [f"{mean(reached):.3g}" if known else "never", f"{total:.0f}" if total else ""]
         rows.append(row)
@@ -254,7 +259,12 @@ def runs_table(runs: list[Run]) -> list[dict[str, Any]]:
             row |= {f"{metric} {at['epoch']}": at[metric] for at in run.rows if metric in at}
         rows.append(row)
     columns = dict.fromkeys(key for row in rows for key in row)
-    return [{key: row.get(key) for key in columns} for row in rows]
+    return [{key: _readable(row.get(key)) for key in columns} for row in rows]
+
+
+def _readable(value: Any) -> Any:
+    """Text that any file can hold: a folder's name need not be valid Unicode."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _csv(table: list[dict[str, Any]]) -> str:
@@ -287,7 +297,7 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
-    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = lambda text: text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(**values)
 
 
@@ -303,7 +313,7 @@ def headline(runs: list[Run]) -> list[str]:
     lines = _overview(runs).lines[:2]
     for section in sections(runs):
         lines += [f"{beside.title}. {claim(beside)}" for beside in beside_paper(section)]
-        lines += [verdict(pair) for pair in section.pairs if pair.plain.has("test/loss")]
+        lines += [verdict(pair) for pair in section.pairs if pair.has_test_loss]
         if not section.pairs:
             lines += [
                 f"{describe(group.settings)}: test loss {group.final('test/loss').show()}"

@@ -134,6 +134,8 @@ def _bare(key: str) -> str:
 
 def _safe(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-") or "job"
+    if safe == "report":  # where a report goes (vaegan/report.py)
+        safe = "report_"
     if len(safe) > _LONGEST_NAME:
         safe = f"{safe[: _LONGEST_NAME - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return safe

@@ -7,6 +7,7 @@ imports are paid once a sweep and a further job costs a fraction of a second.
 import contextlib
 import importlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -58,13 +59,22 @@ class Process:
         with contextlib.suppress(ProcessLookupError):  # it has ended
             os.kill(self._process.pid, number)
 
-    def conclude(self) -> str:
-        """Wait for the end; the state it left. A process that ended without a word leaves "failed" with how it ended."""
+    def conclude(self, stopped: bool = False) -> str:
+        """Wait for the end; the state it left. A process that ended without a word leaves how it ended.
+
+        Args:
+            stopped: it was told to stop, so its end is an interruption and no failure.
+        """
         self._process.join()
         status = self.folder.read_status()
         if status.get("state") not in ENDED:
-            self.folder.write_status(status | {"state": "failed", "error": _how_it_ended(self._process.exitcode)})
+            state = "interrupted" if stopped else "failed"
+            self.folder.write_status(status | {"state": state, "error": _how_it_ended(self._process.exitcode)})
         return self.folder.state
+
+    def tell(self, reason: BaseException) -> None:
+        """Tell it to write what it has and end, because the sweep was ended by `reason`."""
+        self.send(signal.SIGINT if type(reason) is KeyboardInterrupt else signal.SIGTERM)
 
 
 class RunJob:
@@ -82,7 +92,13 @@ class RunJob:
         folder = Path(hydra_config.runtime.output_dir)
         composition = Composition.of(cfg, hydra_config, folder, in_sweep=True)
         threads = 1 if is_small(config.check(composition.values)) else None  # others may be at work beside it
-        return Process(self.job, composition, threads).conclude()
+        running = Process(self.job, composition, threads)
+        try:
+            return running.conclude()
+        except BaseException as reason:  # Ctrl-C, or SIGTERM of the sweep
+            running.tell(reason)
+            running.conclude(stopped=True)
+            raise
 
 
 def start(function: Callable[..., None], *arguments: object) -> process.BaseProcess:
@@ -97,6 +113,11 @@ def _context() -> multiprocessing.context.BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    if threading.current_thread() is threading.main_thread():
+        # Ctrl-C while the imports go on would print their traceback; a job's process listens to it again (_run).
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        multiprocessing.forkserver.ensure_running()
+        signal.signal(signal.SIGINT, before)
     return context
 
 
@@ -105,6 +126,7 @@ def _run(job: str, composition: Composition, threads: int | None) -> None:
     folder = RunFolder(composition.run_folder)
     if os.name == "posix":
         os.setsid()  # Ctrl-C reaches the sweep alone, which then tells its jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _follow_parent()
     log = os.open(folder.path / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from vaegan.sweeping.jobs import Job, write_down
 from vaegan.sweeping.processes import Process, start
 from vaegan.sweeping.progress import Progress, duration
 
+_SECONDS_TO_STOP = 15
 Run = Callable[[list[Job]], None]
 
 
@@ -54,6 +56,8 @@ def run_sweep(jobs: list[Job], folder: Path, run: Run) -> int:
                     stopped_by = type(stop)
                 except Exception as error:  # of a launcher: what it did not run is seen in the folders
                     progress.line(f"the launcher stopped ({type(error).__name__}: {error})")
+        if stopped_by is not None:
+            _note_torn_down(unfinished)
         finished = _report(jobs, folder, stopped_by is not None)
     if stopped_by is not None:
         return 128 + (signal.SIGTERM if stopped_by is Terminated else signal.SIGINT)
@@ -77,8 +81,12 @@ def run_here(job: str, jobs_at_once: int | None) -> Run:
             while waiting or running:
                 while waiting and slots.fit(waiting[0], [job for job, _ in running.values()]):
                     next_job = waiting.popleft()
-                    process = Process(job, next_job.composition, slots.threads(next_job))
-                    running[process.sentinel] = next_job, process
+                    try:
+                        process = Process(job, next_job.composition, slots.threads(next_job))
+                    except OSError as error:  # its folder cannot be used; the others' may
+                        print(f"{next_job.name} cannot be started: {error}", flush=True)
+                    else:
+                        running[process.sentinel] = next_job, process
                 for sentinel in connection.wait(list(running)):
                     running.pop(sentinel)[1].conclude()
         except BaseException as stop:
@@ -138,13 +146,24 @@ def _stop(processes: list[Process], stop: BaseException) -> None:
     print(f"stopping: {len(processes)} running jobs finish writing (Ctrl-C again kills them)", flush=True)
     try:
         for process in processes:
-            process.send(signal.SIGINT if type(stop) is KeyboardInterrupt else signal.SIGTERM)
+            process.tell(stop)
         for process in processes:
-            process.conclude()
+            process.conclude(stopped=True)
     except KeyboardInterrupt:
         for process in processes:
             process.send(signal.SIGKILL)
-            process.conclude()
+            process.conclude(stopped=True)
+
+
+def _note_torn_down(jobs: list[Job]) -> None:
+    """A launcher may kill its own processes (joblib's does). The jobs notice, and stop; here that is waited for."""
+    deadline = time.monotonic() + _SECONDS_TO_STOP
+    for job in jobs:
+        while job.folder.state == "running" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        status = job.folder.read_status()
+        if status.get("state") == "running" and job.folder.state != "running":
+            job.folder.write_status(status | {"state": "interrupted", "error": "stopped with the sweep"})
 
 
 @contextmanager
@@ -192,7 +211,7 @@ def _report(jobs: list[Job], folder: Path, stopped: bool) -> bool:
     if unfinished:
         failed = next((job for job in unfinished if job.folder.state == "failed"), None)
         if failed:
-            print(f"why         {failed.folder}/output.log, status.json")
+            print(f"why         {shlex.quote(str(failed.folder))}/output.log, status.json")
         print(f"{'go on' if stopped else 'the rest':<12}python -m vaegan.train {shlex.join(sys.argv[1:])}")
-    print(f"report      python -m vaegan.report {folder}", flush=True)
+    print(f"report      python -m vaegan.report {shlex.quote(str(folder))}", flush=True)
     return not unfinished

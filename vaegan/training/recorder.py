@@ -77,6 +77,10 @@ class Recorder(Checkpoint):
         self.best = state_dict["best"]
         self.rows = state_dict["rows"]
         self.status["epoch_seconds"] = state_dict["epoch_seconds"]
+        if self.rows:
+            last = self.rows[-1]
+            self.status["epoch"] = last["epoch"]
+            self.status["metrics"] = {name: value for name, value in last.items() if name not in ("epoch", "step")}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.status["epoch"] = trainer.current_epoch
