@@ -123,7 +123,7 @@ def test_every_figure_is_there_as_png_and_svg(swept):
     assert names == {
         f"digits_{name}"
         for name in (
-            *("test_loss", "train_loss", "gap", "reach", "loss_against_latent_dim"),
+            *("test_loss", "train_loss", "gap", "epochs_to_loss", "seconds_to_loss", "loss_against_latent_dim"),
             *("images_1", "images_2", "plane_1", "digit_1"),
         )
     }
@@ -198,7 +198,7 @@ def test_the_page_in_a_browser(swept):
         browser.close()
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    assert len(widths) == 9
+    assert len(widths) == 10
     assert min(widths) > 100
     assert page_width <= 390
     assert bold == 0  # an error's text is text

@@ -80,7 +80,7 @@ def test_seeds_that_share_no_loss_and_runs_of_one_epoch(make_run, tmp_path):
         for seed, losses in ((0, (200.0,)), (1, (100.0,))):
             make_run(f"{batch_norm}{seed}", f"model.batch_norm={batch_norm}", f"seed={seed}", losses=losses)
     written(tmp_path)
-    assert (tmp_path / "report" / "figures" / "mnist_reach.png").exists()
+    assert (tmp_path / "report" / "figures" / "mnist_epochs_to_loss.png").exists()
 
 
 def test_text_from_files_is_text(make_run, tmp_path):

@@ -106,12 +106,14 @@ def _loss_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
         _curves(section, Group.gap, "test − training loss,\nnats per image", zero=True),
     )
     if section.pairs:
-        yield (
-            "reach",
-            "Epochs, and seconds of training and evaluation, until the test loss first is at or below the value on the "
-            "horizontal axis (means over the seeds that reach it; a line ends where a seed never does).",
-            _reach(section),
-        )
+        for what, (name, label) in enumerate(
+            (("epochs", "epochs"), ("seconds", "seconds of training\nand evaluation"))
+        ):
+            caption = (
+                f"{name.capitalize()} until the test loss first is at or below the value on the horizontal axis: means over "
+                "seeds; a line ends where one of them gets no further."
+            )
+            yield f"{name}_to_loss", caption, _reach(section, what, label)
     for key in section.varying:
         panels = _against_panels(section, key)
         if panels:
@@ -201,28 +203,24 @@ def _band(axes: Axes, x: list[float], estimates: list[Estimate], label: str, col
         axes.fill_between(x[: len(middle)], middle - sd, middle + sd, color=colour, alpha=0.2, linewidth=0)
 
 
-def _reach(section: Section) -> Figure:
+def _reach(section: Section, what: int, label: str) -> Figure:
+    """Epochs (`what` 0) or seconds (1) against the test loss that is reached in them."""
     panels = _panels(section)
-    figure, axes = plt.subplots(
-        2, len(panels), figsize=(max(3.2 * len(panels), 5.0), 6), squeeze=False, sharex="col", sharey="row"
-    )
-    for column, (title, lines) in enumerate(panels):
+    figure, all_axes = _grid(len(panels))
+    for axes, (title, lines) in zip(all_axes, panels, strict=True):
         for name, group, colour, _ in lines:
             curves = [[row["test/loss"] for row in run.rows] for run in group.runs]
             levels = np.linspace(max(map(max, curves)), min(map(min, curves)), 300)
-            reached = [group.reach(level) for level in levels]
-            for row, values in enumerate(zip(*reached, strict=True)):
-                # A level that one of the seeds never reaches has no mean.
-                means = [np.mean(seeds) if None not in seeds else np.nan for seeds in values]
-                axes[row, column].plot(levels, means, color=colour, label=name)
-        axes[0, column].set_title(title, fontsize=10)
-        axes[0, column].invert_xaxis()
-        axes[0, column].set_ylim(bottom=0)
-        axes[1, column].set_ylim(bottom=0)
-        axes[1, column].set_xlabel("test loss reached, nats per image")
-    axes[0, 0].set_ylabel("epochs")
-    axes[1, 0].set_ylabel("seconds")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+            reached = [group.reach(level)[what] for level in levels]
+            # A level that one of the seeds never reaches has no mean.
+            means = [np.mean(seeds) if None not in seeds else np.nan for seeds in reached]
+            axes.plot(levels, means, color=colour, label=name)
+        axes.set_title(title, fontsize=10)
+        axes.invert_xaxis()
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("test loss reached, nats per image")
+        axes.set_ylabel(label)
+    handles, labels = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
@@ -260,7 +258,7 @@ def _against(panels: dict[str, dict[bool | None, list[Group]]], key: str) -> Fig
             axes.errorbar(
                 [group.settings[key] for group in groups],
                 [final.mean for final in finals],
-                yerr=[final.sd or 0 for final in finals],
+                yerr=None if any(final.sd is None for final in finals) else [final.sd for final in finals],
                 color=_PLAIN if batch_norm is False else _BATCH_NORM,
                 marker="o" if batch_norm is False else "^",
                 capsize=3,
