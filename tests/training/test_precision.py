@@ -31,7 +31,7 @@ def test_a_choice_is_taken_as_it_is():
 
 def test_auto_precision_is_bf16_only_where_it_is_faster(monkeypatch):
     seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
-    monkeypatch.setattr(precision, "product_seconds", lambda dtype: seconds[dtype])
+    monkeypatch.setattr(precision, "product_seconds", lambda *dtypes: {dtype: seconds[dtype] for dtype in dtypes})
     assert precision.choose_precision("auto", CPU) == "bf16-mixed"
     seconds[torch.bfloat16] = 2.5
     assert precision.choose_precision("auto", CPU) == "32-true"
@@ -39,4 +39,17 @@ def test_auto_precision_is_bf16_only_where_it_is_faster(monkeypatch):
 
 
 def test_product_seconds_are_seconds():
-    assert 1e-6 < precision.product_seconds(torch.float32) < 1
+    seconds = precision.product_seconds(torch.float32, torch.bfloat16, size=256)
+    assert seconds.keys() == {torch.float32, torch.bfloat16}
+    assert all(1e-6 < value < 1 for value in seconds.values())
+
+
+def test_other_work_on_the_machine_meets_all_dtypes_and_does_not_count(monkeypatch):
+    """A clock that jumps while the first products are computed: the shortest time is still each dtype's own."""
+    ticks = iter(
+        [tick for n in range(40) for tick in (n, n + (0.9 if n < 30 else 0.001), n, n + (0.9 if n < 30 else 0.0005))]
+    )
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(ticks))
+    seconds = precision.product_seconds(torch.float32, torch.bfloat16, size=8)
+    assert abs(seconds[torch.float32] - 0.001) < 1e-9
+    assert abs(seconds[torch.bfloat16] - 0.0005) < 1e-9

@@ -1,5 +1,6 @@
 """In which precision matrix products are computed, decided by measuring."""
 
+import math
 import time
 
 import torch
@@ -46,15 +47,20 @@ def choose_precision(choice: str, device: torch.device) -> str:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if device.type != "cpu":
         return "32-true"
-    return "bf16-mixed" if product_seconds(torch.bfloat16) * 4 / 3 < product_seconds(torch.float32) else "32-true"
+    seconds = product_seconds(torch.bfloat16, torch.float32)
+    return "bf16-mixed" if seconds[torch.bfloat16] * 4 / 3 < seconds[torch.float32] else "32-true"
 
 
-def product_seconds(dtype: torch.dtype, size: int = 512, repeats: int = 8) -> float:
-    """The shortest time that one product (size, size) took on the CPU."""
-    a, b = torch.ones(2, size, size, dtype=dtype)
-    seconds = []
+def product_seconds(*dtypes: torch.dtype, size: int = 512, repeats: int = 40) -> dict[torch.dtype, float]:
+    """The shortest time that one product (size, size) of each dtype took on the CPU.
+
+    By turns and often, so that other work on the machine meets all of them and misses each of them once.
+    """
+    operands = {dtype: torch.ones(2, size, size, dtype=dtype) for dtype in dtypes}
+    shortest = dict.fromkeys(dtypes, math.inf)
     for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+        for dtype, (a, b) in operands.items():
+            start = time.perf_counter()
+            a @ b
+            shortest[dtype] = min(shortest[dtype], time.perf_counter() - start)
+    return shortest
