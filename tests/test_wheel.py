@@ -58,3 +58,11 @@ def test_train_works_from_any_directory_with_an_own_experiment(installed, tmp_pa
     (folder,) = (tmp_path / "outputs" / "tiny").iterdir()
     assert "latent_dim: 3" in (folder / "config.yaml").read_text()
     assert (folder / "model.safetensors").is_file()
+
+
+def test_sweeps_and_reports_work_from_any_directory(installed, tmp_path):
+    one = ["seed=0", "model.latent_dim=2", "trainer.max_epochs=1", "logger.tensorboard=false"]
+    for arguments in (["vaegan.train", "-m", "+sweep=quick", *one], ["vaegan.report", "outputs/quick"]):
+        done = subprocess.run([installed, "-m", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 runs: 2 finished." in (tmp_path / "outputs" / "quick" / "report" / "report.html").read_text()
