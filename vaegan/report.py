@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def report(source: Path, folder: Path) -> None:
-    """Write the report of the runs in `source` into `folder`, and say on the screen what it says.
+    """Write the report of the runs in `source` into `folder`, then say on the screen what it says.
 
     Raises:
         UserError: there are no runs.
@@ -45,10 +45,10 @@ def report(source: Path, folder: Path) -> None:
     from vaegan.reporting import page
 
     console = Console(highlight=False, soft_wrap=True)
-    for line in page.headline(runs):
-        console.print(line, markup=False)
     with console.status("drawing") as status:
         files = page.write(runs, source, folder, lambda name: status.update(f"drawing {name}"))
+    for line in page.headline(runs):
+        console.print(line, markup=False)
     console.print(f"\nreport      {files[0]}", markup=False)
     for path in files[1:]:
         console.print(f"            {path}", markup=False)
