@@ -161,3 +161,11 @@ def test_denoising_stands_beside_the_paper_at_every_noise_level(make_run, tmp_pa
     titles = [beside.title for beside in beside_paper(section_of(tmp_path))]
     assert len(titles) == 4
     assert titles[0] == "Table 3: Comparison of denoised data test set loss (d = 100, noise 0.25)"
+
+
+def test_a_single_epoch_is_told_as_one(make_run, tmp_path):
+    pair_runs(make_run, {0: (100,)}, {0: (110,)})
+    [pair] = section_of(tmp_path).pairs
+    assert verdict(pair).startswith(
+        "with BatchNorm the test loss is not lower after the only epoch: 10.0 nats more (10%)"
+    )

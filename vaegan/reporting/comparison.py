@@ -278,15 +278,16 @@ def verdict(pair: Pair) -> str:
     if not gains:
         return f"{lead}no seed was run both without and with BatchNorm."
     ahead, epochs, last = sum(gain.mean > 0 for gain in gains), len(gains), gains[-1]
-    where = {epochs: f"after each of the {epochs} epochs", 0: f"after none of the {epochs} epochs"}
+    when = {epochs: f"after each of the {epochs} epochs", 0: f"after none of the {epochs} epochs"}
+    lower = f"lower {when.get(ahead, f'after {ahead} of {epochs} epochs')}"
     if epochs == 1:
-        where = {1: "after the only epoch", 0: "not lower after the only epoch"}
+        lower = "lower after the only epoch" if ahead else "not lower after the only epoch"
     seeds = sum(value > 0 for value in last.values)
     spread = f", lower in {seeds} of {last.n} seeds" if last.n > 1 else ", one seed"
     plain = [run.rows[epochs - 1]["test/loss"] for run, _ in pair.common_runs()]
     first = f"{_less(gains[0].mean)} after epoch 1 and " if epochs > 1 else ""
     sentence = (
-        f"{lead}with BatchNorm the test loss is {'' if epochs == 1 and not ahead else 'lower '}{where.get(ahead, f'after {ahead} of {epochs} epochs')}: "
+        f"{lead}with BatchNorm the test loss is {lower}: "
         f"{first}{_less(last.mean)} ({abs(last.mean) / mean(plain):.0%}) after epoch {epochs}{spread}."
     )
     reached = [epoch for epoch in pair.reach()[0] if epoch is not None]

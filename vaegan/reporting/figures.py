@@ -186,7 +186,7 @@ def _curves(
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     handles, labels = all_axes[0].get_legend_handles_labels()
     if any(paper.table.metric == metric for paper in beside):
         handles.append(Line2D([], [], color="black", marker="o", linestyle="", fillstyle="none"))
