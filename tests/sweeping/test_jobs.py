@@ -134,6 +134,7 @@ def laid_out(monkeypatch, *arguments: str) -> tuple[list[jobs.Job], Path]:
 
     monkeypatch.setattr(running, "run_sweep", capture)
     monkeypatch.setattr(sys, "argv", ["vaegan.train", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # the command sets it for its process, which here is not its own
     with pytest.raises(SystemExit) as end:
         train.main()
     assert end.value.code == 0
