@@ -52,7 +52,7 @@ def assert_same_training(a: RunFolder, b: RunFolder) -> None:
 def test_a_run_leaves_every_artefact(run_digits, capsys):
     folder = run_digits("data.noise_std=0.5", "model.latent_dim=2")
     assert sorted(p.name for p in folder.path.iterdir() if p.name != ".lock") == [
-        "checkpoints", "config.yaml", "images", "metrics.csv", "model.safetensors", "status.json", "tensorboard",
+        "checkpoints", "codes.npz", "config.yaml", "images", "metrics.csv", "model.safetensors", "status.json", "tensorboard",
     ]  # fmt: skip
     assert [p.name for p in (folder.path / "checkpoints").iterdir()] == ["last.ckpt"]
     assert state(folder)["state_dict"]["model.encoder.1.num_batches_tracked"] == 30  # neither tests nor pictures count
