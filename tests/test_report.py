@@ -87,7 +87,7 @@ def test_the_tables_hold_what_the_runs_metrics_say(swept):
 def test_what_is_not_finished_is_listed_with_the_reason(swept):
     rows = markdown_table((swept / "report" / "report.md").read_text(), "Not finished")[2:]
     assert rows == [
-        ["latent_dim8-batch_norm-seed2", "failed", "RuntimeError: a <b>bold</b> \\| error"],
+        ["latent_dim8-batch_norm-seed2", "failed", "RuntimeError: a &lt;b>bold&lt;/b> \\| error"],
         ["never-ran", "waiting", "never started"],
     ]
 
@@ -205,4 +205,4 @@ def test_the_page_in_a_browser(swept):
     text = (swept / "report" / "report.md").read_text()
     shown = {title: markdown_table(text, title) for title in ("Not finished", "All settings", "Does BatchNorm help?")}
     for header, _, *rows in shown.values():
-        assert [header, *[[cell.replace("\\|", "|") for cell in row] for row in rows]] in cells
+        assert [header, *[[cell.replace("\\|", "|").replace("&lt;", "<") for cell in row] for row in rows]] in cells
