@@ -23,8 +23,8 @@ from vaegan.sweeping.processes import RunJob
 class Sweeper(BasicSweeper):
     """Hydra's grid of overrides as the jobs of a sweep that can be gone on with, run by whichever launcher is chosen."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, **unknown: Any):
-        super().__init__(max_batch_size, params)
+    def __init__(self, params: dict[str, str] | None = None, **unknown: Any):
+        super().__init__(max_batch_size=None, params=params)
         self.unknown = list(unknown)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -58,7 +58,7 @@ class Sweeper(BasicSweeper):
     def _check(self) -> None:
         """Raises UserError for what a sweep's file can get wrong."""
         for name in self.unknown:
-            match = nearest(name, ("params", "max_batch_size"))
+            match = nearest(name, ("params",))
             hint = f"did you mean {match}?" if match else "write what is swept over under hydra.sweeper.params."
             raise UserError(f"hydra.sweeper.{name} is not an option of a sweep; {hint}")
         if not isinstance(self.params, Mapping):

@@ -270,7 +270,7 @@ def plan(composition: "Composition") -> Plan:
         UserError: a bad option, or a resumed run that is finished or asked to become another one.
     """
     requested = config.check(composition.values)
-    if composition.in_sweep and (Path(composition.run_folder) / "config.yaml").exists():
+    if composition.in_sweep and RunFolder(composition.run_folder).config.exists():
         # The sweep has seen that this is the same job, begun earlier.
         requested = replace(requested, train=replace(requested.train, resume=str(composition.run_folder)))
     if requested.train.resume is None:

@@ -88,3 +88,11 @@ def test_text_from_files_is_text(make_run, tmp_path):
     text = written(tmp_path)
     assert "<script>" not in text
     assert "<script>alert" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_what_has_no_other_half_is_drawn_too(make_run, tmp_path):
+    make_run("a", "model.latent_dim=3", "model.batch_norm=true")
+    make_run("b", "model.latent_dim=3", "model.batch_norm=false")
+    make_run("c", "model.latent_dim=4", "model.batch_norm=true")
+    written(tmp_path)
+    assert "<!-- d = 4, BatchNorm -->" in (tmp_path / "report" / "figures" / "mnist_test_loss.svg").read_text()

@@ -51,7 +51,8 @@ def collect(path: Path) -> list[Run]:
     for folder in _folders(path):
         for name, job in SweepFolder(folder).read_jobs().items():
             expected[folder / name] = job["identity"]
-        if any((folder / name).exists() for name in ("config.yaml", "metrics.csv", "status.json")):
+        run = RunFolder(folder)
+        if any(path.exists() for path in (run.config, run.metrics, run.status)):
             folders.add(folder)
     if not folders | expected.keys():
         raise UserError(f"{path} holds no runs; give a folder with run folders in it, such as outputs/paper.")

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from vaegan.reporting.collect import Run
-from vaegan.reporting.paper import TABLES, PaperTable
+from vaegan.reporting.paper import BATCH_SIZE, TABLES, PaperTable
 
 BATCH_NORM = "model.batch_norm"
 
@@ -130,8 +130,10 @@ class Section:
     pairs: tuple[Pair, ...]
 
     @property
-    def is_denoising(self) -> bool:
-        return any(group.options["data.noise_std"] > 0 for group in self.groups)
+    def unpaired(self) -> tuple[Group, ...]:
+        """The groups that have no other half in `pairs`."""
+        paired = [group for pair in self.pairs for group in (pair.plain, pair.batch_norm)]
+        return tuple(group for group in self.groups if group not in paired)
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:
@@ -259,7 +261,7 @@ def beside_paper(section: Section) -> list[BesidePaper]:
             options = pair.plain.options
             fits = {
                 "data.name": "mnist",
-                "data.batch_size": 2000,
+                "data.batch_size": BATCH_SIZE,
                 "model.latent_dim": table.latent_dim,
                 "model.hidden_dim": table.latent_dim**2,
                 "objective.kind": "vaegan",

@@ -29,7 +29,8 @@ from vaegan.reporting.comparison import (
     describe,
     term,
 )
-from vaegan.reporting.plots import DIGIT_COLOURS
+from vaegan.reporting.paper import BATCH_SIZE
+from vaegan.reporting.plots import scatter_digits
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; markers and line styles say the same once more.
 _PLAIN, _BATCH_NORM = "#D55E00", "#0072B2"
@@ -56,7 +57,6 @@ _STYLE = {
 class Picture:
     """A figure that was written."""
 
-    name: str
     caption: str
     png: Path
     svg: Path
@@ -70,7 +70,7 @@ def draw(section: Section, folder: Path) -> Iterator[Picture]:
             figure.savefig(paths[0], dpi=150)
             figure.savefig(paths[1], dpi=150, metadata={"Date": None})
         plt.close(figure)
-        yield Picture(name, caption, *paths)
+        yield Picture(caption, *paths)
 
 
 def _figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
@@ -94,7 +94,7 @@ def _loss_figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
     yield (
         "train_loss",
         "Training loss: all that is minimised, adversarial term included, averaged over the epoch's batches while the model "
-        f"improves (the paper's average loss is 2000 times this). {band}{hollow}.",
+        f"improves (the paper's average loss is {BATCH_SIZE} times this). {band}{hollow}.",
         _curves(
             section, lambda group: group.curve("train/loss"), "training loss, nats per image", beside, "train/loss"
         ),
@@ -131,17 +131,19 @@ def _has_spread(section: Section) -> bool:
 
 def _panels(section: Section) -> list[tuple[str, list[tuple[str, Group, str, str]]]]:
     """[(title, [(label, group, colour, marker)])]: a panel per setting if BatchNorm varies, else all groups in one."""
-    if section.pairs:
-        return [
-            (
-                describe(pair.settings) if pair.settings else "",
-                [
-                    ("no BatchNorm", pair.plain, _PLAIN, "o"),
-                    ("BatchNorm", pair.batch_norm, _BATCH_NORM, "^"),
-                ],
-            )
-            for pair in section.pairs
-        ]
+    panels = [
+        (
+            describe(pair.settings) if pair.settings else "",
+            [("no BatchNorm", pair.plain, _PLAIN, "o"), ("BatchNorm", pair.batch_norm, _BATCH_NORM, "^")],
+        )
+        for pair in section.pairs
+    ]
+    if panels:  # what was run only with or only without BatchNorm
+        colours = {False: ("no BatchNorm", _PLAIN, "o"), True: ("BatchNorm", _BATCH_NORM, "^")}
+        for group in section.unpaired:
+            name, colour, marker = colours[group.options[BATCH_NORM]]
+            panels.append((describe(group.settings), [(name, group, colour, marker)]))
+        return panels
     lines = [
         (describe(group.settings), group, _OTHERS[n % len(_OTHERS)], _MARKERS[n // len(_OTHERS) % len(_MARKERS)])
         for n, group in enumerate(section.groups)
@@ -377,24 +379,8 @@ def _planes(codes: list[tuple[np.ndarray, np.ndarray]], digits: list[int]) -> Fi
     for side, title, (mu, labels) in zip(axes, ("no BatchNorm", "BatchNorm"), codes, strict=True):
         others = ~np.isin(labels, digits)
         side.scatter(*mu[others].T, s=size, color="0.8", linewidths=0, rasterized=True)
-        for digit in digits:
-            points = mu[labels == digit]
-            side.scatter(
-                *points.T,
-                s=size,
-                color=DIGIT_COLOURS[digit],
-                alpha=0.6,
-                linewidths=0,
-                rasterized=True,
-                label=str(digit),
-            )
-            if len(points):
-                # The digit at the middle of its cloud, for those who cannot tell ten colours apart.
-                box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-                side.text(*np.median(points, axis=0), str(digit), weight="bold", ha="center", va="center", bbox=box)
+        scatter_digits(side, mu, labels, digits, size)
         side.set_title(title, fontsize=10)
-        side.set_xlabel("latent dimension 1 (mu)")
-        side.set_ylabel("latent dimension 2 (mu)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, title="digit", loc="outside right center", markerscale=4)
     return figure

@@ -1,5 +1,6 @@
 """Figures. Numbers in, pictures out; imports no torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")  # no window, whatever the machine
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
@@ -22,22 +24,26 @@ _CURVES = (
 def latent_scatter(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A 2-D latent space, codes (N, 2) coloured and marked by digit, as pixels (H, W, 3) uint8."""
     figure, axes = plt.subplots(figsize=(7, 6.2), dpi=100, layout="constrained")
-    for digit in range(10):
+    scatter_digits(axes, codes, labels, range(10), size=3)
+    axes.legend(title="digit", markerscale=4, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return pixels
+
+
+def scatter_digits(axes: Axes, codes: np.ndarray, labels: np.ndarray, digits: Iterable[int], size: float) -> None:
+    """Draw the codes (N, 2) of some digits, coloured by digit."""
+    for digit in digits:
         points = codes[labels == digit]
-        axes.scatter(
-            points[:, 0], points[:, 1], s=3, color=DIGIT_COLOURS[digit], label=str(digit), alpha=0.6, linewidths=0
-        )
+        colour = DIGIT_COLOURS[digit]
+        axes.scatter(*points.T, s=size, color=colour, label=str(digit), alpha=0.6, linewidths=0, rasterized=True)
         if len(points):
             # The digit itself at the middle of its cloud, for those who cannot tell ten colours apart.
             middle = np.median(points, axis=0)
             axes.text(*middle, str(digit), fontsize=13, weight="bold", ha="center", va="center", bbox=_LABEL)
     axes.set_xlabel("latent dimension 1 (mu)")
     axes.set_ylabel("latent dimension 2 (mu)")
-    axes.legend(title="digit", markerscale=4, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    plt.close(figure)
-    return pixels
 
 
 _LABEL = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}

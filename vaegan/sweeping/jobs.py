@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vaegan import config
 from vaegan.cli import Composition
@@ -65,7 +64,7 @@ def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path)
         checked = config.check(composition.values)
         if checked.train.resume is not None:
             raise UserError("train.resume is for a single run; a sweep goes on by itself when it is started again.")
-        identity = plain(config.identity(checked))
+        identity = config.identity(checked)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         plain_name = _name(composition, swept)
         candidates = [name for name, entry in known.items() if entry["identity"] == identity]
@@ -88,7 +87,7 @@ def write_down(jobs: list[Job], folder: Path) -> None:
         job.name: {
             "experiment": job.composition.experiment,
             "overrides": job.composition.overrides,
-            "identity": plain(config.identity(job.config)),
+            "identity": config.identity(job.config),
         }
         for job in jobs
     }
@@ -143,18 +142,14 @@ def _safe(name: str) -> str:
 
 def _is_free_for(wanted: config.Config, path: Path) -> bool:
     """May a job of this configuration use the folder? If there is none, or it holds this very run."""
-    if not (path / "config.yaml").exists():
+    folder = RunFolder(path)
+    if not folder.config.exists():
         return True
     try:
-        stored = config.identity(RunFolder(path).read_config())
+        stored = config.identity(folder.read_config())
     except UserError:
         return False
     identity = config.identity(wanted)
     if identity["trainer.precision"] == "auto":  # what it meant is stored
         identity["trainer.precision"] = stored["trainer.precision"]
     return identity == stored
-
-
-def plain(identity: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON."""
-    return json.loads(json.dumps(identity))
