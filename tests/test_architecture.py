@@ -17,9 +17,10 @@ FLOORS = [
     {"model", "cli"},
     {"runs"},
     {"data", "reporting"},
+    {"evaluation"},
     {"training"},
     {"sweeping"},
-    {"train", "report"},
+    {"train", "evaluate", "report", "train_features"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -53,6 +54,8 @@ def test_imports_go_down(path):
         "vaegan.cli",
         "vaegan.runs",
         "vaegan.train",
+        "vaegan.evaluate",
+        "vaegan.evaluation.options",
         "vaegan.report",
         "vaegan.reporting.figures",
         "vaegan.reporting.page",

@@ -130,3 +130,12 @@ def test_listing_command_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "data.noise_std" in done.stdout
+
+
+def test_an_option_younger_than_a_run_is_what_the_run_did_before():
+    values = config.to_dict(make_config())
+    del values["data"]["held_out_class"], values["logger"]["metrics_every_n_epochs"]
+    assert config.check(values) == make_config()
+    identity = config.identity(make_config())
+    assert "data.held_out_class" not in identity  # so that sweeps know the jobs they ran before there was the option
+    assert config.identity(make_config("data.held_out_class=3")) == identity | {"data.held_out_class": 3}

@@ -49,7 +49,7 @@ class Composition:
         )
 
 
-def run_command(job: Callable[[Composition], None], config_name: str) -> NoReturn:
+def run_command(job: Callable[[Composition], None], config_name: str, options: type = config.Config) -> NoReturn:
     """Compose conf/<config_name>.yaml with sys.argv, call `job`, and exit. For a multirun see vaegan/sweeping.
 
     Exit codes: 0 done; 1 a sweep with jobs that did not finish; 2 a mistake of the user (one sentence on stderr, no
@@ -58,6 +58,7 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
 
     Args:
         job: a function of a module that other processes can import by its name.
+        options: the dataclass of the command's options, by whose names a mistyped one is answered.
     """
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
@@ -97,7 +98,7 @@ def run_command(job: Callable[[Composition], None], config_name: str) -> NoRetur
     if mistakes:
         if show_traceback:
             raise mistakes[0]
-        for sentence in dict.fromkeys(map(_sentence, mistakes)):
+        for sentence in dict.fromkeys(_sentence(mistake, options) for mistake in mistakes):
             print(f"vaegan: {sentence}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
@@ -132,7 +133,7 @@ def _remove_if_empty(folder: Path) -> None:
                 return
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, options: type = config.Config) -> str:
     """Hydra's or OmegaConf's several lines as one sentence that names the nearest right name."""
     message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, UserError):
@@ -148,14 +149,18 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} on the command line; write key=value, for example seed=1."
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        if options is not config.Config:
+            return f"{match[1]} are several values; write them as a list, {match[1].partition('=')[0]}=[A,B]."
         return f"{match[1]} are several values, which need a multirun: add -m."
+    if match := re.search(r"Missing mandatory value: (\S+)", message):
+        return f"{match[1]} is missing; give it a value, {match[1]}=..."
     if match := re.search(r"Could not override '([^']+)'\.?\s*No match in the defaults list", message):
         group = match[1].partition("@")[0]
         if group == "experiment":
             return "experiment is added, not replaced; write +experiment=NAME."
-        return config.unknown_option(group)
+        return config.unknown_option(group, options)
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", message):
-        return config.unknown_option(match[1])
+        return config.unknown_option(match[1], options)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return message or type(error).__name__
     return f"the configuration cannot be composed ({type(error).__name__}: {message}); check the files it is made of."

@@ -26,18 +26,33 @@ def is_changeable(name: str) -> bool:
 def identity(config: "Config") -> dict[str, Any]:
     """What makes a run the run it is, flat: all options but those that say where it runs and what is logged of it.
 
-    Two jobs of a sweep with the same identity are the same job.
+    Two jobs of a sweep with the same identity are the same job. An option that is younger than some runs counts only where
+    it departs from what it was before.
     """
     elsewhere = ("data.root", "train.resume", "trainer.accelerator", "trainer.devices")
-    options = flatten(to_dict(config))
-    return {name: value for name, value in options.items() if name not in elsewhere and not name.startswith("logger.")}
+    before = {name: field.default for name, _, field in _walk(Config, "") if field.default is not dataclasses.MISSING}
+    return {
+        name: value
+        for name, value in flatten(to_dict(config)).items()
+        if name not in elsewhere and not name.startswith("logger.") and (name not in before or value != before[name])
+    }
 
 
 def option(
-    meaning: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    before: Any = dataclasses.MISSING,
 ) -> Any:
-    """One option's meaning and range; its name and type are those of the dataclass field it is assigned to."""
-    return dataclasses.field(metadata={"meaning": meaning, "range": {">=": ge, ">": gt, "<=": le, "<": lt}})
+    """One option's meaning and range; its name and type are those of the dataclass field it is assigned to.
+
+    `before` is what runs did that are older than the option: their config.yaml lacks it.
+    """
+    range_ = {">=": ge, ">": gt, "<=": le, "<": lt}
+    return dataclasses.field(default=before, metadata={"meaning": meaning, "range": range_})
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,13 @@ class Data:
     num_val: int = option("training images held out from the end for validation", ge=0)
     noise_std: float = option("sigma of the Gaussian noise on the input, on the pixels' [0, 1] scale", ge=0)
     noise_clip: bool = option("clip the noisy input to [0, 1]")
+    held_out_class: int | None = option(
+        "class left out of training and validation, to be recognised as new by evaluate", ge=0, le=9, before=None
+    )
 
     @property
     def num_train(self) -> int:
-        """Images left to train on."""
+        """Images left to train on, before a held-out class is taken away."""
         return NUM_TRAIN_IMAGES[self.name] - self.num_val
 
 
@@ -163,6 +181,11 @@ class Train:
 class Logger:
     tensorboard: bool = option("write TensorBoard curves, images and histograms")
     images_every_n_epochs: int = option("epochs between two image grids", ge=1)
+    metrics_every_n_epochs: int | None = option(
+        "epochs between two measurements of active units, a linear probe and the classifier score, for TensorBoard; null: none",
+        ge=1,
+        before=None,
+    )
 
 
 @dataclass(frozen=True)
@@ -186,14 +209,19 @@ def check(raw: Mapping[str, Any]) -> Config:
         UserError: an unknown or missing key, a wrong type, a value out of range, or values that contradict each other;
             the message names the key, what was expected, and the nearest right name.
     """
-    config = _read(Config, raw, "")
+    config = read(Config, raw)
     _check_combinations(config)
     return config
 
 
+def read(kind: type, raw: Mapping[str, Any]) -> Any:
+    """`raw` as the dataclass of options `kind`, each value of its type and in its range; raises as `check` does."""
+    return _read(kind, raw, "", kind)
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain nested values, as config.yaml holds them; `check(to_dict(c)) == c`."""
-    return _plain(dataclasses.asdict(config))
+    return plain(config)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -225,22 +253,23 @@ def nearest(name: str, candidates: typing.Iterable[str]) -> str | None:
     return choices[match[0]] if match else None
 
 
-def unknown_option(name: str) -> str:
-    """The sentence that answers an option nobody knows."""
-    if name in option_names():
+def unknown_option(name: str, kind: type = Config) -> str:
+    """The sentence that answers an option that the command with the options `kind` does not know."""
+    names = option_names(kind)
+    if name in names:
         return f"{name} is not an option of the chosen {name.partition('.')[0]}; choose another one or leave it out."
     if name in ("experiment", "sweep"):
         return f"a file of {name}s must begin with the line `# @package _global_`, which says where its options belong."
-    groups = [field.name for field in dataclasses.fields(Config)]
-    match = nearest(name, [*option_names(), *groups])
+    groups = [field.name for field in dataclasses.fields(kind)]
+    match = nearest(name, [*names, *groups])
     return f"{name} is not an option; " + (
         f"did you mean {match}?" if match else "`python -m vaegan.config` lists all."
     )
 
 
-def option_names() -> list[str]:
+def option_names(kind: type = Config) -> list[str]:
     """Every dotted option name, those of all objectives included."""
-    return list(dict.fromkeys(name for name, _, _ in _walk(Config, "")))
+    return list(dict.fromkeys(name for name, _, _ in _walk(kind, "")))
 
 
 def _check_combinations(config: Config) -> None:
@@ -257,6 +286,10 @@ def _check_combinations(config: Config) -> None:
             f"data.batch_size is {data.batch_size}, but {data.name} leaves {data.num_train} training images; choose "
             f"at most that."
         )
+    if config.logger.metrics_every_n_epochs and not config.logger.tensorboard:
+        raise UserError(
+            "logger.metrics_every_n_epochs writes to TensorBoard; set logger.tensorboard=true, or leave it null."
+        )
     if objective.kind == "gan" and data.noise_std > 0:
         raise UserError(
             f"data.noise_std is {data.noise_std}, but objective=gan has no encoder to feed a noisy input; leave it 0."
@@ -265,8 +298,8 @@ def _check_combinations(config: Config) -> None:
         raise UserError("model.batch_norm_output is true, but objective=gan has no encoder; leave it false.")
 
 
-def _read(kind: Any, value: Any, path: str) -> Any:
-    """`value` as an instance of the dataclass or union of dataclasses `kind`; `path` is its dotted name."""
+def _read(kind: Any, value: Any, path: str, root: type) -> Any:
+    """`value` as an instance of the dataclass or union of dataclasses `kind`; `path` is its dotted name below `root`."""
     if not isinstance(value, Mapping):
         raise UserError(f"{path.rstrip('.') or 'the configuration'} must be a group of options, not {value!r}.")
     if get_origin(kind) in (Union, types.UnionType):
@@ -275,14 +308,16 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
-            raise UserError(unknown_option(f"{path}{key}"))
+            raise UserError(unknown_option(f"{path}{key}", root))
     values = {}
     for key, field in fields.items():
         name = f"{path}{key}"
+        if key not in value and field.default is not dataclasses.MISSING:
+            continue
         if key not in value:
             raise UserError(f"{name} is missing; give it a value ({_expected(hints[key], field)}).")
         if _is_group(hints[key]):
-            values[key] = _read(hints[key], value[key], f"{name}.")
+            values[key] = _read(hints[key], value[key], f"{name}.", root)
         else:
             values[key] = _value(hints[key], field, value[key], name)
     return kind(**values)
@@ -300,10 +335,19 @@ def _value(hint: Any, field: dataclasses.Field, value: Any, name: str) -> Any:
     accepted = _accept(hint, value)
     if accepted is _REFUSED or not all(_in_range(field, number) for number in _numbers(accepted)):
         suffix = ""
-        if get_origin(hint) is Literal and isinstance(value, str) and (match := nearest(value, get_args(hint))):
-            suffix = f"; did you mean {match}?"
+        choices = _choices(hint)
+        for given in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(given, str) and given not in choices and (match := nearest(given, choices)):
+                suffix = f"; did you mean {match}?"
         raise UserError(f"{name} must be {_expected(hint, field)}, not {value!r}{suffix or '.'}")
     return accepted
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words that a Literal, or each entry of a list of them, may be."""
+    if get_origin(hint) is tuple:
+        return _choices(get_args(hint)[0])
+    return get_args(hint) if get_origin(hint) is Literal else ()
 
 
 _REFUSED = object()
@@ -321,7 +365,10 @@ def _accept(hint: Any, value: Any) -> Any:
     if origin is Literal:
         return value if isinstance(value, str) and value in args else _REFUSED
     if origin is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(args):
+        if args[-1] is Ellipsis:
+            value = value if isinstance(value, (list, tuple)) else [value]
+            args = args[:1] * len(value)
+        if not isinstance(value, (list, tuple)) or len(value) != len(args) or not value:
             return _REFUSED
         items = tuple(_accept(member, item) for member, item in zip(args, value, strict=True))
         return _REFUSED if any(item is _REFUSED for item in items) else items
@@ -364,7 +411,7 @@ def _type_name(hint: Any) -> str:
     if origin is Literal:
         return args[0] if len(args) == 1 else f"one of {', '.join(args)}"
     if origin is tuple:
-        return f"a list of {len(args)} numbers"
+        return f"a list, each {_type_name(args[0])}" if args[-1] is Ellipsis else f"a list of {len(args)} numbers"
     if origin in (Union, types.UnionType):
         return " or ".join(_type_name(member) for member in sorted(args, key=lambda member: member is not type(None)))
     return _TYPE_NAMES[hint]
@@ -378,9 +425,12 @@ def _expected(hint: Any, field: dataclasses.Field) -> str:
     return _type_name(hint) + (f" {' and '.join(bounds)}" if bounds else "")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses and tuples as dictionaries and lists, as YAML and JSON know them."""
+    if dataclasses.is_dataclass(value):
+        return plain(dataclasses.asdict(value))
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -397,10 +447,10 @@ def _walk(kind: Any, path: str) -> Iterator[tuple[str, Any, dataclasses.Field]]:
             yield f"{path}{field.name}", hint, field
 
 
-def describe() -> str:
+def describe(kind: type = Config) -> str:
     """A table of all options: name, type and range, meaning."""
     rows: dict[tuple[str, str], str] = {}
-    for name, hint, field in _walk(Config, ""):
+    for name, hint, field in _walk(kind, ""):
         rows.setdefault((name, _expected(hint, field)), field.metadata["meaning"])
     widths = [max(len(key[column]) for key in rows) for column in (0, 1)]
     return "\n".join(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {meaning}" for (name, kind), meaning in rows.items())

@@ -10,22 +10,33 @@ from torch import Tensor
 
 
 def reconstruction(logits: Tensor, x: Tensor) -> Tensor:
-    """L(x, x_hat) of 2.2: binary cross-entropy between pixels x (B, 784) in [0, 1] and sigmoid(logits) (B, 784).
+    """L(x, x_hat) of 2.2: `reconstruction_per_image`, averaged over the batch."""
+    return reconstruction_per_image(logits, x).mean()
+
+
+def reconstruction_per_image(logits: Tensor, x: Tensor) -> Tensor:
+    """Binary cross-entropy between pixels x (B, 784) in [0, 1] and sigmoid(logits) (B, 784), summed over pixels; (B,).
 
     Equals -(x log s + (1 - x) log(1 - s)) with s = sigmoid(logits), written so that no logarithm of a rounded sigmoid is
-    taken. For grey x it is not a likelihood, and its least value is the pixels' entropy, not 0.
+    taken. For binary x it is -log p(x|z); for grey x it is not a likelihood, and its least value is the pixels' entropy,
+    not 0.
     """
     logits = logits.float()
-    return (F.softplus(logits) - x * logits).sum(dim=1).mean()
+    return (F.softplus(logits) - x * logits).sum(dim=1)
 
 
 def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, 1)) of each latent dimension, averaged over the batch; (B, d), (B, d) -> (d,).
+    """`kl_per_code`, averaged over the batch; (B, d), (B, d) -> (d,).
 
     Its sum over the dimensions is the second term of 2.2, KL(q(z|x) || N(0, I)).
     """
+    return kl_per_code(mu, logvar).mean(dim=0)
+
+
+def kl_per_code(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) || N(0, 1)) of each image and latent dimension; (B, d), (B, d) -> (B, d)."""
     mu, logvar = mu.float(), logvar.float()
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(dim=0)
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
 
 
 def adversarial(logits_fake: Tensor) -> Tensor:

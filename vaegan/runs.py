@@ -7,6 +7,7 @@
     model.safetensors    the weights after the last epoch
     images/              reconstructions and samples as PNG, curves.png
     codes.npz            only for d = 2: mu (N, 2) and labels (N,) of the test set after the last epoch
+    evaluation/          what `python -m vaegan.evaluate` found: metrics.json and pictures as PNG
     tensorboard/
 
 Imports no torch until a model is asked for.
@@ -47,6 +48,8 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.images = self.path / "images"
         self.codes = self.path / "codes.npz"
+        self.evaluation = self.path / "evaluation"
+        self.evaluation_metrics = self.evaluation / "metrics.json"
         self.tensorboard = self.path / "tensorboard"
 
     def __str__(self) -> str:
@@ -120,6 +123,28 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
             raise UserError(f"{self.metrics} is damaged ({type(error).__name__}: {error}).") from error
 
+    def read_evaluation(self) -> dict[str, dict[str, Any]]:
+        """{group: {"options", "metrics", "not_applicable", "arrays", ...}} of evaluation/metrics.json, checked.
+
+        A metric is {"value", "unit", "n", "standard_error"}; `not_applicable` says why metrics are missing, "" meaning the
+        whole group. Empty, if there is no such file.
+
+        Raises:
+            UserError: metrics.json is damaged.
+        """
+        if not self.evaluation_metrics.is_file():
+            return {}
+        try:
+            groups = json.loads(self.evaluation_metrics.read_text())["groups"]
+            for name, group in groups.items():
+                _check_evaluation_group(name, group)
+            return groups
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"{self.evaluation_metrics} is damaged ({type(error).__name__}: {error}); run `python -m vaegan.evaluate "
+                f"run={self.path} again=true`."
+            ) from error
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Hold the folder for one process; the system lets go of it when the process ends, however it ends.
@@ -179,6 +204,25 @@ def _is_count(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     return value is None or isinstance(value, str)
+
+
+def _check_evaluation_group(name: str, group: dict[str, Any]) -> None:
+    """Raises ValueError, TypeError, KeyError or AttributeError if `group` is no group of evaluation/metrics.json."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+        raise ValueError(f"{name[:80]!r} is no name of a group")
+    for key, metric in group["metrics"].items():
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*", key):
+            raise ValueError(f"{key[:80]!r} is no name of a metric")
+        error = metric["standard_error"]
+        measured = _is_number(metric["value"]) and (error is None or (_is_number(error) and error >= 0))
+        if not measured or not isinstance(metric["unit"], str) or not _is_count(metric["n"]):
+            raise ValueError(f"{name}/{key} is not a finite number with unit, n and standard error")
+    if not isinstance(group["options"], dict):
+        raise ValueError(f"the options of {name} are not a group of options")
+    if not all(isinstance(reason, str) for reason in group["not_applicable"].values()):
+        raise ValueError(f"a reason in {name} is not text")
+    if not all(isinstance(array, list) and all(map(_is_number, array)) for array in group["arrays"].values()):
+        raise ValueError(f"an array in {name} is not a list of finite numbers")
 
 
 # What an entry of status.json must be for a reader to use it.

@@ -80,6 +80,11 @@ def train(plan: runs.Plan) -> None:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its greetings say less than our summary
     module = VAEGANModule(config)
+    measured = []
+    if config.logger.metrics_every_n_epochs is not None:
+        from vaegan.training.evaluations import Evaluations
+
+        measured.append(Evaluations(config.logger.metrics_every_n_epochs))
     trainer = Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -89,7 +94,7 @@ def train(plan: runs.Plan) -> None:
         logger=TensorBoardLogger(folder.path, name="", version="tensorboard", default_hp_metric=False)
         if config.logger.tensorboard
         else False,
-        callbacks=[screen, Pictures(folder, config.logger.images_every_n_epochs), recorder],
+        callbacks=[screen, Pictures(folder, config.logger.images_every_n_epochs), *measured, recorder],
         plugins=[WholeFileIO()],
         num_sanity_val_steps=0,
         enable_progress_bar=False,

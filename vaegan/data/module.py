@@ -9,12 +9,14 @@ from torch import Tensor
 from vaegan import config
 from vaegan.data import sources
 from vaegan.data.batches import EVALUATION_BATCH, Batches, EpochOrder, ShuffledBatches
+from vaegan.errors import UserError
 
 
 class ImageData(LightningDataModule):
     """Training, validation (if data.num_val > 0) and test images of one data set.
 
-    The images stay uint8; corruption and conversion to [0, 1] happen per batch, in the training step.
+    The test images are all of them, a held-out class included. The images stay uint8; corruption and conversion to [0, 1]
+    happen per batch, in the training step.
     """
 
     def __init__(self, data: config.Data, seed: int):
@@ -27,16 +29,29 @@ class ImageData(LightningDataModule):
         """Fetch the files if they are not there yet.
 
         Raises:
-            UserError: a file is damaged, or no source can be reached.
+            UserError: a file is damaged, no source can be reached, or too few images are left without the held-out class.
         """
         if not self.splits:
             images = sources.load(self.data.name, Path(self.data.root).expanduser() if self.data.root else None)
             train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels).long()
             test = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
-            self.splits["train"] = train[0][: self.data.num_train], train[1][: self.data.num_train]
+            self.splits["train"] = self._known(*(part[: self.data.num_train] for part in train))
             if self.data.num_val:
-                self.splits["val"] = train[0][self.data.num_train :], train[1][self.data.num_train :]
+                self.splits["val"] = self._known(*(part[self.data.num_train :] for part in train))
             self.splits["test"] = test
+            for split, smallest in (("train", self.data.batch_size), ("val", 1)):
+                if split in self.splits and len(self.splits[split][0]) < smallest:
+                    raise UserError(
+                        f"data.held_out_class={self.data.held_out_class} leaves {len(self.splits[split][0])} images of "
+                        f"{self.data.name} to {split}; choose a smaller data.batch_size or another data.num_val."
+                    )
+
+    def _known(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Without the class that is held out."""
+        if self.data.held_out_class is None:
+            return images, labels
+        known = labels != self.data.held_out_class
+        return images[known], labels[known]
 
     @property
     def evaluation_splits(self) -> list[str]:

@@ -1,6 +1,8 @@
 """What a run says in words: before it starts, when it stops, when it is done."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vaegan.config import Config
 from vaegan.runs import Plan, RunFolder
@@ -11,6 +13,7 @@ def summary(plan: Plan) -> list[str]:
     config, data, model, adam = plan.config, plan.config.data, plan.config.model, plan.config.optimizer
     noise = f"noise sigma {data.noise_std:g}{' clipped' if data.noise_clip else ''}" if data.noise_std else "no noise"
     held_out = f", {data.num_val:,} held out" if data.num_val else ""
+    held_out += f", without class {data.held_out_class}" if data.held_out_class is not None else ""
     batch_norm = "BatchNorm" if model.batch_norm else "no BatchNorm"
     extras = " and on the encoder's output" * model.batch_norm_output + f", dropout {model.dropout:g}" * bool(
         model.dropout
@@ -59,3 +62,20 @@ def shown(folder: RunFolder) -> str:
     """The folder as a person would type it: relative to here where it lies below."""
     path = folder.path.absolute()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def evaluation(groups: dict[str, dict[str, Any]], names: Iterable[str]) -> list[str]:
+    """The metrics of evaluation/metrics.json as a table, group by group."""
+    lines = []
+    for name in names:
+        group = groups[name]
+        lines += [
+            "",
+            f"{name}{'' if '' not in group['not_applicable'] else ': not applicable, ' + group['not_applicable']['']}",
+        ]
+        for key, metric in group["metrics"].items():
+            error = metric["standard_error"]
+            value = f"{metric['value']:>12,.4g}" + (f" ± {error:<8.2g}" if error is not None else " " * 11)
+            lines.append(f"  {key:<36}{value}  {metric['unit']}, n = {metric['n']:,}")
+        lines += [f"  {key}: not applicable, {reason}" for key, reason in group["not_applicable"].items() if key]
+    return lines

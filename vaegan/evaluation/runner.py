@@ -1,0 +1,90 @@
+"""Evaluates one run: its groups of metrics, one after the other, each written down as soon as it is known."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaegan import __version__
+from vaegan.errors import UserError
+from vaegan.evaluation import pictures
+from vaegan.evaluation.groups import GROUPS, Findings, group_options
+from vaegan.evaluation.options import Options
+from vaegan.evaluation.result import NotApplicable
+from vaegan.evaluation.subject import Subject
+from vaegan.files import write_whole
+from vaegan.runs import RunFolder
+
+
+def evaluate_run(
+    folder: RunFolder, options: Options, device: torch.device, where: str, say: Callable[[str, float], None]
+) -> dict[str, Any]:
+    """The groups of evaluation/metrics.json (see RunFolder.read_evaluation) after what was missing has been computed.
+
+    Args:
+        where: the device in words.
+        say: is told the name of what is being done and how much of the run's evaluation, from 0 to 1, is over.
+
+    Raises:
+        UserError: weights or data that cannot be had.
+    """
+    with torch.no_grad(), folder.in_use():
+        subject = Subject(folder, options, device)
+        digest = _digest({"model": folder.model, "last": folder.last, "best": folder.best}[options.weights])
+        groups = _known(folder, digest)
+        wanted = [name for name in GROUPS if name in options.metrics]
+        missing = [n for n in wanted if options.again or groups.get(n, {}).get("options") != group_options(n, subject)]
+        total = sum(GROUPS[name][1] for name in missing) * (1 + options.figures / 4)
+        done = 0.0
+        folder.evaluation.mkdir(exist_ok=True)
+        for name in missing:
+            compute, cost = GROUPS[name]
+            before = done
+            subject.tick = lambda fraction, name=name, cost=cost, before=before: say(
+                name, (before + fraction * cost) / total
+            )
+            subject.tick(0)
+            start = time.monotonic()
+            try:
+                found = compute(subject)
+            except NotApplicable as reason:
+                found = Findings(not_applicable={"": str(reason)})
+            groups[name] = {
+                "options": group_options(name, subject),
+                "weights_sha256": digest,
+                "device": where,
+                "seconds": round(time.monotonic() - start, 1),
+                "metrics": {key: dataclasses.asdict(metric) for key, metric in found.metrics.items()},
+                "not_applicable": found.not_applicable,
+                "arrays": found.arrays,
+            }
+            content = {"vaegan": __version__, "groups": {key: groups[key] for key in GROUPS if key in groups}}
+            write_whole(folder.evaluation_metrics, json.dumps(content, indent=1) + "\n")
+            done += cost
+            if options.figures:
+                for path in pictures.draw(name, subject, found, folder.evaluation):
+                    say(path.name, (done + cost / 8) / total)
+                done += cost / 4
+        if options.projector and subject.model.encoder is not None:
+            say("projector", 1.0)
+            pictures.write_projector(subject, folder.tensorboard / "projector")
+    return groups
+
+
+def _known(folder: RunFolder, digest: str) -> dict[str, Any]:
+    """The groups that are in metrics.json already and belong to the same weights."""
+    try:
+        groups = folder.read_evaluation()
+    except UserError:
+        return {}  # damaged: computed anew
+    return {name: group for name, group in groups.items() if group.get("weights_sha256") == digest}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
