@@ -1,5 +1,6 @@
 """Run folders with made-up numbers, for what only reads them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from vaegan.runs import RunFolder
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
-    """Writes a run folder below tmp_path/sweep: overrides, its test losses by epoch, and a state."""
+    """Writes a run folder below tmp_path/sweep: overrides, its test losses by epoch, a state, and its evaluation's groups."""
 
-    def make(name: str, *overrides: str, losses=(200.0, 150.0), state: str = "finished", **status: object) -> RunFolder:
+    def make(
+        name: str,
+        *overrides: str,
+        losses=(200.0, 150.0),
+        state: str = "finished",
+        evaluation: dict[str, dict] | None = None,
+        **status: object,
+    ) -> RunFolder:
         folder = RunFolder(tmp_path / "sweep" / name)
         folder.images.mkdir(parents=True)
         run_config = make_config(f"trainer.max_epochs={len(losses)}", *overrides)
@@ -58,6 +66,9 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
         if run_config.model.latent_dim == 2:
             codes = np.random.default_rng(run_config.seed).normal(size=(300, 2)).astype(np.float32)
             np.savez(folder.codes, mu=codes, labels=np.arange(300, dtype=np.uint8) % 10)
+        if evaluation is not None:
+            folder.evaluation.mkdir()
+            folder.evaluation_metrics.write_text(json.dumps({"vaegan": "0.1.0", "groups": evaluation}))
         return folder
 
     return make

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from vaegan import config
 from vaegan.errors import UserError
 from vaegan.runs import RunFolder, SweepFolder
 
+_SAME_LOSS = 0.005  # two computations of a loss, in different precisions, differ by less
 _DEEPEST = 3  # folders below the one given: outputs/<sweep>/<job>, outputs/<experiment>/<time>
 
 
@@ -23,6 +25,8 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)  # config.identity; empty if not known
     rows: list[dict[str, float]] = field(default_factory=list)  # of metrics.csv
     status: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)  # RunFolder.read_evaluation
+    evaluation_problem: str | None = None  # why evaluation/metrics.json is left out
 
     @property
     def is_finished(self) -> bool:
@@ -36,6 +40,15 @@ class Run:
     def epoch_seconds(self) -> list[float]:
         """Seconds that each epoch took, evaluation included."""
         return self.status.get("epoch_seconds", [])
+
+    @cached_property
+    def evaluated(self) -> dict[str, dict[str, Any]]:
+        """{"generation/prior/precision": {"value", "unit", "n", "standard_error"}} of all that was evaluated."""
+        return {
+            f"{group}/{name}": metric
+            for group, found in self.evaluation.items()
+            for name, metric in found["metrics"].items()
+        }
 
 
 def collect(path: Path) -> list[Run]:
@@ -57,7 +70,7 @@ def collect(path: Path) -> list[Run]:
     if not folders | expected.keys():
         raise UserError(f"{path} holds no runs; give a folder with run folders in it, such as outputs/paper.")
     return _without_duplicates(
-        [_read(folder, path, expected.get(folder, {})) for folder in sorted(folders | expected.keys())]
+        [_evaluated(_read(folder, path, expected.get(folder, {}))) for folder in sorted(folders | expected.keys())]
     )
 
 
@@ -111,3 +124,26 @@ def _read(path: Path, root: Path, identity: dict[str, Any]) -> Run:
     if state == "waiting":
         problem = "never started"
     return Run(name, folder, state, problem, identity, rows, folder.read_status())
+
+
+def _evaluated(run: Run) -> Run:
+    """The run with what evaluation/metrics.json holds, or with the reason why that is left out."""
+    try:
+        groups = run.folder.read_evaluation()
+        _check_trained_no_further(run, groups)
+    except UserError as error:
+        return replace(run, evaluation_problem=str(error))
+    return replace(run, evaluation=groups)
+
+
+def _check_trained_no_further(run: Run, groups: dict[str, dict[str, Any]]) -> None:
+    """Raises UserError if the weights of a finished run had another loss when it was evaluated than it ended with."""
+    loss = groups.get("loss", {"options": {}, "metrics": {}})
+    if not run.is_finished or loss["options"].get("weights") != "model" or "loss" not in loss["metrics"]:
+        return
+    then, last = loss["metrics"]["loss"]["value"], run.rows[-1].get("test/loss")
+    if last is not None and abs(then - last) > _SAME_LOSS * abs(last):
+        raise UserError(
+            f"{run.folder.evaluation_metrics} is of other weights, with a test loss of {then:.1f} where the run ended with "
+            f"{last:.1f}; run `python -m vaegan.evaluate run={run.folder} again=true`."
+        )

@@ -33,7 +33,7 @@ from vaegan.reporting.paper import BATCH_SIZE
 from vaegan.reporting.plots import scatter_digits
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; markers and line styles say the same once more.
-_PLAIN, _BATCH_NORM = "#D55E00", "#0072B2"
+PLAIN_COLOUR, BATCH_NORM_COLOUR = "#D55E00", "#0072B2"
 _OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = "o^sDvP*"
 _MAX_COLUMNS = 3
@@ -41,7 +41,7 @@ _EPOCHS_SHOWN = 5
 _IMAGES_SHOWN = 8
 _ONE_DIGIT = 2  # the paper's Figure 15
 
-_STYLE = {
+STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -59,14 +59,19 @@ class Picture:
 
     caption: str
     png: Path
-    svg: Path
+    svg: Path | None  # None of a picture that is no drawing
 
 
 def draw(section: Section, folder: Path) -> Iterator[Picture]:
-    """Write every figure that the section's runs allow into `folder`, as PNG and SVG."""
-    for name, caption, figure in _figures(section):
+    """Write every figure of the section's training into `folder`, as PNG and SVG."""
+    yield from write(_figures(section), section, folder)
+
+
+def write(figures: Iterator[tuple[str, str, Figure]], section: Section, folder: Path) -> Iterator[Picture]:
+    """Write (name, caption, figure) of a section into `folder`, as PNG and SVG."""
+    for name, caption, figure in figures:
         paths = [folder / f"{section.data}_{name}{suffix}" for suffix in (".png", ".svg")]
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(STYLE):
             figure.savefig(paths[0], dpi=150)
             figure.savefig(paths[1], dpi=150, metadata={"Date": None})
         plt.close(figure)
@@ -74,7 +79,7 @@ def draw(section: Section, folder: Path) -> Iterator[Picture]:
 
 
 def _figures(section: Section) -> Iterator[tuple[str, str, Figure]]:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         with_loss = tuple(group for group in section.groups if group.has("test/loss"))
         pairs = tuple(pair for pair in section.pairs if pair.has_test_loss)
         if with_loss:
@@ -129,17 +134,17 @@ def _has_spread(section: Section) -> bool:
     return any(len(group.runs) > 1 for group in section.groups)
 
 
-def _panels(section: Section) -> list[tuple[str, list[tuple[str, Group, str, str]]]]:
+def setting_panels(section: Section) -> list[tuple[str, list[tuple[str, Group, str, str]]]]:
     """[(title, [(label, group, colour, marker)])]: a panel per setting if BatchNorm varies, else all groups in one."""
     panels = [
         (
             describe(pair.settings) if pair.settings else "",
-            [("no BatchNorm", pair.plain, _PLAIN, "o"), ("BatchNorm", pair.batch_norm, _BATCH_NORM, "^")],
+            [("no BatchNorm", pair.plain, PLAIN_COLOUR, "o"), ("BatchNorm", pair.batch_norm, BATCH_NORM_COLOUR, "^")],
         )
         for pair in section.pairs
     ]
     if panels:  # what was run only with or only without BatchNorm
-        colours = {False: ("no BatchNorm", _PLAIN, "o"), True: ("BatchNorm", _BATCH_NORM, "^")}
+        colours = {False: ("no BatchNorm", PLAIN_COLOUR, "o"), True: ("BatchNorm", BATCH_NORM_COLOUR, "^")}
         for group in section.unpaired:
             name, colour, marker = colours[group.options[BATCH_NORM]]
             panels.append((describe(group.settings), [(name, group, colour, marker)]))
@@ -151,7 +156,7 @@ def _panels(section: Section) -> list[tuple[str, list[tuple[str, Group, str, str
     return [("", lines)]
 
 
-def _grid(num_panels: int, width: float = 3.6, height: float = 3.3, **options: Any) -> tuple[Figure, list[Axes]]:
+def panel_grid(num_panels: int, width: float = 3.6, height: float = 3.3, **options: Any) -> tuple[Figure, list[Axes]]:
     columns = min(num_panels, _MAX_COLUMNS)
     rows = -(-num_panels // columns)
     size = (max(width * columns, 5.0), height * rows)
@@ -169,8 +174,8 @@ def _curves(
     metric: str = "",
     zero: bool = False,
 ) -> Figure:
-    panels = _panels(section)
-    figure, all_axes = _grid(len(panels))
+    panels = setting_panels(section)
+    figure, all_axes = panel_grid(len(panels))
     for axes, (title, lines) in zip(all_axes, panels, strict=True):
         for name, group, colour, marker in lines:
             _band(axes, group.epochs, curve(group), name, colour, marker)
@@ -207,8 +212,8 @@ def _band(axes: Axes, x: list[float], estimates: list[Estimate], label: str, col
 
 def _reach(section: Section, what: int, label: str) -> Figure:
     """Epochs (`what` 0) or seconds (1) against the test loss that is reached in them."""
-    panels = _panels(section)
-    figure, all_axes = _grid(len(panels))
+    panels = setting_panels(section)
+    figure, all_axes = panel_grid(len(panels))
     for axes, (title, lines) in zip(all_axes, panels, strict=True):
         for name, group, colour, _ in lines:
             curves = [[row["test/loss"] for row in run.rows] for run in group.runs]
@@ -253,7 +258,7 @@ def _against_panels(section: Section, key: str) -> dict[str, dict[bool | None, l
 
 def _against(panels: dict[str, dict[bool | None, list[Group]]], key: str) -> Figure:
     """The final test loss against one numeric option: a panel for each value of the rest, BatchNorm as colour."""
-    figure, all_axes = _grid(len(panels), width=4.2)
+    figure, all_axes = panel_grid(len(panels), width=4.2)
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for batch_norm, groups in lines.items():
             finals = [group.final("test/loss") for group in groups]
@@ -261,7 +266,7 @@ def _against(panels: dict[str, dict[bool | None, list[Group]]], key: str) -> Fig
                 [group.settings[key] for group in groups],
                 [final.mean for final in finals],
                 yerr=None if any(final.sd is None for final in finals) else [final.sd for final in finals],
-                color=_PLAIN if batch_norm is False else _BATCH_NORM,
+                color=PLAIN_COLOUR if batch_norm is False else BATCH_NORM_COLOUR,
                 marker="o" if batch_norm is False else "^",
                 capsize=3,
                 label=None if batch_norm is None else term(BATCH_NORM, batch_norm),

@@ -4,14 +4,14 @@ import base64
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from vaegan.files import replacing, write_whole
-from vaegan.reporting import figures
+from vaegan.reporting import evaluation, evaluation_figures, figures
 from vaegan.reporting.collect import Run
 from vaegan.reporting.comparison import (
     BATCH_NORM,
@@ -26,17 +26,9 @@ from vaegan.reporting.comparison import (
     verdict,
 )
 from vaegan.reporting.paper import NUM_PRINTED
+from vaegan.reporting.tables import Table, heading, setting_labels
 
-
-@dataclass(frozen=True)
-class Table:
-    """Text in rows; the first `num_labels` columns are words, the others numbers."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    num_labels: int = 1
+_FEW_RUNS = 2  # whose own pictures are shown
 
 
 @dataclass(frozen=True)
@@ -68,6 +60,11 @@ def write(runs: list[Run], source: Path, folder: Path, say: Callable[[str], None
             say(picture.png.name)
             pictures.append(picture)
         parts.append(_part(section, pictures))
+        if evaluation.is_evaluated(section):
+            alone = len(runs) <= _FEW_RUNS and len(section.groups) == 1  # its own pictures say all that can be drawn
+            pictures = [] if alone else evaluation_figures.draw(section, folder / "figures")
+            parts.append(_evaluation_part(section, pictures, say))
+    parts += _run_parts(runs, folder / "figures")
     title = f"vaegan: {source.resolve().name}"
     table = runs_table(runs)
     with replacing(folder / "runs.parquet") as temporary:
@@ -90,6 +87,7 @@ def _overview(runs: list[Run]) -> Part:
     data = sorted({run.options["data.name"] for run in runs if run.is_finished})
     if len(data) > 1:
         lines.append(f"They are of different data sets ({', '.join(data)}), which are kept apart below.")
+    lines += _evaluation_problems(runs)
     if unfinished:
         lines.append("Only finished runs are in the tables and figures; the others are these:")
     revisions = sorted({_short_revision(run.status.get("revision")) for run in runs if run.is_finished})
@@ -114,6 +112,12 @@ def _overview(runs: list[Run]) -> Part:
     return Part("Runs", lines, [missing] if unfinished else [], facts=[facts])
 
 
+def _evaluation_problems(runs: list[Run]) -> list[str]:
+    return [
+        f"The evaluation of {run.name} is left out: {run.evaluation_problem}" for run in runs if run.evaluation_problem
+    ]
+
+
 def _short_revision(revision: str | None) -> str:
     return "unknown" if revision is None else revision[:10] + "+changes" * revision.endswith("+changes")
 
@@ -133,6 +137,23 @@ def _part(section: Section, pictures: list[figures.Picture]) -> Part:
         num_labels=2,
     )
     return Part(f"Data set {section.data}", lines, tables, pictures, [same])
+
+
+def _evaluation_part(section: Section, drawn: Iterable[figures.Picture], say: Callable[[str], None]) -> Part:
+    pictures = []
+    for picture in drawn:
+        say(picture.png.name)
+        pictures.append(picture)
+    lines, tables = evaluation.sentences(section), evaluation.tables(section)
+    return Part(f"Evaluation on {section.data}", lines, tables, pictures, [evaluation.how_evaluated(section)])
+
+
+def _run_parts(runs: list[Run], folder: Path) -> list[Part]:
+    """The pictures of the runs' own evaluations, if there are so few runs that they are worth their place."""
+    if len(runs) > _FEW_RUNS:
+        return []
+    pictures = [(run, list(evaluation_figures.of_run(run, number, folder))) for number, run in enumerate(runs, start=1)]
+    return [Part(f"Pictures of {run.name}", [], [], own) for run, own in pictures if own]
 
 
 def _beside_table(beside: BesidePaper) -> Table:
@@ -169,14 +190,14 @@ def _compared(paper: float, ours: Estimate, digits: int) -> list[str]:
 def _results_table(section: Section) -> Table:
     """A row for each setting."""
     with_loss = any(group.has("test/loss") for group in section.groups)
-    header = [_heading(key) for key in section.varying] or ["setting"]
+    header = [heading(key) for key in section.varying] or ["setting"]
     num_labels = len(header)
     header += (
         ["seeds", "epochs"] + (["test loss", "training loss", "test − train"] if with_loss else []) + ["s / epoch"]
     )
     rows = []
     for group in section.groups:
-        row = [_value(key, group.settings[key]) for key in section.varying] or ["all runs"]
+        row = setting_labels(group.settings)
         row += [str(len(group.runs)), str(group.epochs[-1])]
         if with_loss:
             has = group.has("test/loss")
@@ -197,14 +218,14 @@ def _results_table(section: Section) -> Table:
 
 def _batch_norm_table(section: Section) -> Table:
     rest = [key for key in section.varying if key != BATCH_NORM]
-    header = [_heading(key) for key in rest] or ["setting"]
+    header = [heading(key) for key in rest] or ["setting"]
     num_labels = len(header)
     header += ["without BatchNorm", "with", "gain", "epochs", "of", "seconds", "of"]
     rows = []
     for pair in section.pairs:
         if not pair.has_test_loss:
             continue
-        row = [_value(key, pair.settings[key]) for key in rest] or ["all runs"]
+        row = setting_labels(pair.settings)
         plain = pair.plain.final("test/loss")
         gain = pair.gain("test/loss")
         row += [plain.show(), pair.batch_norm.final("test/loss").show(), gain[-1].show() if gain else ""]
@@ -217,17 +238,6 @@ def _batch_norm_table(section: Section) -> Table:
         "seconds the model with BatchNorm gets to the final loss of the one without, of how many that took."
     )
     return Table("Does BatchNorm help?", header, rows, note, num_labels)
-
-
-def _heading(key: str) -> str:
-    names = {"model.latent_dim": "d", "data.noise_std": "noise sigma", BATCH_NORM: "BatchNorm"}
-    return names.get(key, key.rpartition(".")[2].replace("_", " "))
-
-
-def _value(key: str, value: Any) -> str:
-    if key == BATCH_NORM:
-        return "with" if value else "without"
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _total_seconds(group: Group) -> float | None:
@@ -253,6 +263,7 @@ def runs_table(runs: list[Run]) -> list[dict[str, Any]]:
             "device": run.status.get("device"),
             "revision": run.status.get("revision"),
         }
+        row |= {f"evaluation {name}": metric["value"] for name, metric in run.evaluated.items()}
         if run.rows:
             row |= {f"final {name}": value for name, value in run.rows[-1].items() if "/" in name}
         for metric in ("test/loss", "train/loss"):
@@ -297,20 +308,22 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
+    environment.filters["prose"] = lambda text: text.replace("<", "&lt;").replace("\n", " ")
     environment.filters["cell"] = lambda text: text.replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(**values)
 
 
 def _embedded(picture: figures.Picture) -> str:
-    """The picture as an address that holds all of it: SVG, unless that is much larger than the PNG."""
-    svg, png = picture.svg.read_bytes(), picture.png.read_bytes()
-    kind, content = ("svg+xml", svg) if len(svg) < 2 * len(png) else ("png", png)
+    """The picture as an address that holds all of it: SVG, unless there is none or it is much larger than the PNG."""
+    png = picture.png.read_bytes()
+    svg = picture.svg.read_bytes() if picture.svg else None
+    kind, content = ("svg+xml", svg) if svg and len(svg) < 2 * len(png) else ("png", png)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def headline(runs: list[Run]) -> list[str]:
     """What the report says, for the screen."""
-    lines = _overview(runs).lines[:2]
+    lines = list(dict.fromkeys([*_overview(runs).lines[:2], *_evaluation_problems(runs)]))
     for section in sections(runs):
         lines += [f"{beside.title}. {claim(beside)}" for beside in beside_paper(section)]
         lines += [verdict(pair) for pair in section.pairs if pair.has_test_loss]
@@ -320,4 +333,5 @@ def headline(runs: list[Run]) -> list[str]:
                 for group in section.groups
                 if group.has("test/loss")
             ]
+        lines += evaluation.headline(section)
     return lines
