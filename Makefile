@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help train sweep report test lint format tensorboard wheel clean
+.PHONY: help train sweep evaluate report test lint format tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,11 +22,14 @@ train: $(VENV)/ready  ## train EXPERIMENT (default denoise_bn) on MNIST; ARGS="s
 sweep: $(VENV)/ready  ## run what is not finished of SWEEP (default paper); ARGS="seed=0 ..." changes options
 	$(BIN)/python -m vaegan.train -m +sweep=$(SWEEP) $(ARGS)
 
+evaluate: $(VENV)/ready  ## measure RUN (default outputs/SWEEP), a run folder or a sweep's; ARGS="metrics=[loss] ..." changes options
+	$(BIN)/python -m vaegan.evaluate run=$(or $(RUN),outputs/$(SWEEP)) $(ARGS)
+
 report: $(VENV)/ready  ## tables, figures and a page of outputs/SWEEP
 	$(BIN)/python -m vaegan.report outputs/$(SWEEP)
 
 test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/ready  ## check style and formatting
 	$(BIN)/ruff check .

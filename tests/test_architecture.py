@@ -55,6 +55,7 @@ def test_imports_go_down(path):
         "vaegan.runs",
         "vaegan.train",
         "vaegan.evaluate",
+        "vaegan.train_features",
         "vaegan.evaluation.options",
         "vaegan.report",
         "vaegan.reporting.figures",

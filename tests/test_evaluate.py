@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL, make_plan
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from vaegan import config, runs
 from vaegan.evaluate import evaluate
@@ -178,6 +179,17 @@ def test_numbers_of_other_weights_and_damaged_ones_are_not_kept(run):
     shutil.copy(run("vaegan").model, folder.model)  # has a discriminator, which does not fit
     with pytest.raises(runs.UserError, match="does not fit"):
         evaluate(options(folder, metrics=["loss"]))
+
+
+def test_a_model_that_has_diverged_has_no_numbers_but_reasons(run):
+    folder = run("vae")
+    state = load_file(folder.model)
+    state["decoder.0.bias"][:] = math.nan
+    save_file(state, folder.model)
+    evaluate(options(folder, metrics=["loss", "likelihood"]))
+    groups = folder.read_evaluation()
+    assert groups["loss"]["not_applicable"]["loss"] == "it came out as nan"
+    assert groups["loss"]["metrics"]["kl"]["value"] > 0  # the encoder is whole
 
 
 def test_pictures_of_a_run(run):

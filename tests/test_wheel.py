@@ -60,9 +60,21 @@ def test_train_works_from_any_directory_with_an_own_experiment(installed, tmp_pa
     assert (folder / "model.safetensors").is_file()
 
 
-def test_sweeps_and_reports_work_from_any_directory(installed, tmp_path):
+def test_sweeps_evaluations_and_reports_work_from_any_directory(installed, tmp_path):
     one = ["seed=0", "model.latent_dim=2", "trainer.max_epochs=1", "logger.tensorboard=false"]
-    for arguments in (["vaegan.train", "-m", "+sweep=quick", *one], ["vaegan.report", "outputs/quick"]):
+    for arguments in (
+        ["vaegan.train", "-m", "+sweep=quick", *one],
+        ["vaegan.evaluate", "run=outputs/quick", "metrics=loss"],
+        ["vaegan.report", "outputs/quick"],
+    ):
         done = subprocess.run([installed, "-m", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 runs: 2 finished." in (tmp_path / "outputs" / "quick" / "report" / "report.html").read_text()
+    page = (tmp_path / "outputs" / "quick" / "report" / "report.html").read_text()
+    assert "2 runs: 2 finished." in page and "Loss and likelihood" in page
+
+
+def test_the_wheel_carries_the_feature_network(installed, tmp_path):
+    """`load` also checks the SHA-256 of what was shipped."""
+    code = "from vaegan.evaluation import features; features.load('mnist', None, 'cpu'); print(features.SHIPPED)"
+    done = subprocess.run([installed, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert str(installed.parent.parent) in done.stdout

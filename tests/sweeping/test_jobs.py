@@ -1,12 +1,13 @@
 """Which jobs a sweep has and what they are called; the named sweeps of conf/sweep."""
 
+import itertools
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import compose_values
 
-from vaegan import cli, train
+from vaegan import cli, config, train
 from vaegan.errors import UserError
 from vaegan.runs import RunFolder, SweepFolder
 from vaegan.sweeping import jobs, running
@@ -165,8 +166,36 @@ NAMED = {
 }
 
 
+# Sweeps of other options than those of `settings`: {option: values}, all combinations.
+GRIDS = {
+    "objectives": {
+        "objective.kind": ["autoencoder", "vae", "gan", "vaegan"],
+        "model.batch_norm": [True, False],
+        "seed": [0, 1, 2],
+    },
+    "denoising_objectives": {
+        "objective.kind": ["autoencoder", "vae", "vaegan"],
+        "model.batch_norm": [True, False],
+        "data.noise_std": [0.5],
+        "seed": [0, 1, 2],
+    },
+    "adversarial": {
+        "objective.adversarial_weight": [3, 10, 30, 100],
+        "objective.fakes": ["prior", "both"],
+        "optimizer.discriminator.lr": [1e-3, 2e-4],
+        "model.batch_norm": [False],
+    },
+    "tuned": {
+        "objective.adversarial_weight": [10],
+        "optimizer.discriminator.lr": [2e-4, 1e-4],
+        "model.batch_norm": [False],
+        "seed": [0, 1, 2],
+    },
+}
+
+
 def test_every_named_sweep_is_known_here():
-    assert sorted(NAMED) == sorted(path.stem for path in (cli.CONF / "sweep").glob("*.yaml"))
+    assert sorted([*NAMED, *GRIDS]) == sorted(path.stem for path in (cli.CONF / "sweep").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
@@ -178,6 +207,23 @@ def test_a_named_sweep_is_what_it_says(monkeypatch, tmp_path, name, multirun):
     assert settings(found) == NAMED[name]
     assert len({job.name for job in found}) == len(found) == len(NAMED[name])
     assert all(job.config.trainer.max_epochs == 10 for job in found)
+    text = (cli.CONF / "sweep" / f"{name}.yaml").read_text()
+    assert f"python -m vaegan.train -m +sweep={name}" in text
+    assert "Time: " in text
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_a_named_sweep_is_a_grid(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    found, folder = laid_out(monkeypatch, f"+sweep={name}")
+    assert folder == Path("outputs", name)
+    options = [config.flatten(config.to_dict(job.config)) for job in found]
+    grid = set(itertools.product(*GRIDS[name].values()))
+    assert {tuple(each[key] for key in GRIDS[name]) for each in options} == grid
+    assert len(found) == len(grid)
+    assert {(each["model.latent_dim"], each["data.batch_size"], each["trainer.max_epochs"]) for each in options} == {
+        (20, 128, 10)
+    }
     text = (cli.CONF / "sweep" / f"{name}.yaml").read_text()
     assert f"python -m vaegan.train -m +sweep={name}" in text
     assert "Time: " in text

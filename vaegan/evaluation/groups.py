@@ -24,7 +24,6 @@ from vaegan.evaluation.subject import Subject, featurise, other_images
 _ROWS = 1000  # codes decoded at once: their logits fit into a CPU's cache
 _ROWS_HIDDEN = 2**24  # but no more hidden units than this
 _LIKELIHOOD_WORK = 10**7  # images times hidden units that k = 500 samples are drawn for in a minute or two
-_NUM_NEAREST = 2000
 _NUM_MMD = 5000  # its time grows with the square
 NATS = "nats per image"
 
@@ -198,8 +197,8 @@ def overfitting(subject: Subject) -> Findings:
             row["test/loss"] - row["train/reconstruction"] - row.get("train/kl", 0.0) for row in rows
         ]
     subject.tick(0.3)
-    n = min(_NUM_NEAREST, subject.num_samples)
-    generated, _ = subject.nearest_to_samples(n)
+    generated, _ = subject.nearest_to_samples
+    n = len(generated)
     subject.tick(0.7)
     unseen = subject.real.nearest_to_test(n)
     found.metrics["nearest_distance"] = mean(generated, "pixel distance")

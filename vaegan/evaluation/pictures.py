@@ -104,10 +104,9 @@ def _walks(subject: Subject, found: Findings) -> Drawings:
 
 def _overfitting(subject: Subject, found: Findings) -> Drawings:
     training = subject.images("train")
-    n = found.metrics["nearest_distance"].n
-    samples = subject.prior_samples[:n]
-    distance, index = subject.nearest_to_samples(n)
-    unseen = subject.real.nearest_to_test(n)
+    distance, index = subject.nearest_to_samples
+    samples = subject.prior_samples[: len(distance)]
+    unseen = subject.real.nearest_to_test(len(distance))
     closest = distance.argsort()[:_COLUMNS]
     drawings: Drawings = {
         "nearest": _rows({"sample": samples[closest], "training": training[index[closest]]}),

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,7 @@ def evaluate_run(
                 found = compute(subject)
             except NotApplicable as reason:
                 found = Findings(not_applicable={"": str(reason)})
+            _drop_what_is_not_finite(found)
             groups[name] = {
                 "options": group_options(name, subject),
                 "weights_sha256": digest,
@@ -83,6 +85,18 @@ def _known(folder: RunFolder, digest: str) -> dict[str, Any]:
     except UserError:
         return {}  # damaged: computed anew
     return {name: group for name, group in groups.items() if group.get("weights_sha256") == digest}
+
+
+def _drop_what_is_not_finite(found: Findings) -> None:
+    """A model that has diverged gives numbers that are none; JSON and the report know only finite ones."""
+    for name, metric in list(found.metrics.items()):
+        if not math.isfinite(metric.value):
+            found.not_applicable[name] = f"it came out as {found.metrics.pop(name).value}"
+        elif metric.standard_error is not None and not math.isfinite(metric.standard_error):
+            found.metrics[name] = dataclasses.replace(metric, standard_error=None)
+    for name, array in list(found.arrays.items()):
+        if not all(map(math.isfinite, array)):
+            del found.arrays[name]
 
 
 def _digest(path: Path) -> str:

@@ -21,6 +21,7 @@ from vaegan.evaluation.options import Options
 from vaegan.evaluation.result import Metric, NotApplicable
 from vaegan.runs import RunFolder, load_run
 
+NUM_NEAREST = 2000  # images whose nearest training image is looked for
 Features = tuple[Tensor, Tensor]  # (N, 64) and class logits (N, 10) of features.py's network
 
 
@@ -97,6 +98,7 @@ class Subject:
         self.device = device
         self.config = folder.read_config()
         self.model = load_run(folder.path, options.weights, str(device))
+        self._codes: dict[str, tuple[Tensor, Tensor]] = {}
         self.tick: Callable[[float], None] = lambda fraction: None
         data = replace(self.config.data, root=options.data_root or self.config.data.root)
         # Noise is made below, so runs that differ by it alone share their images.
@@ -137,10 +139,14 @@ class Subject:
         """(N, 784), clean or noisy -> reconstructions in [0, 1], from z = mu."""
         return torch.cat([self.model.reconstruct(part) for part in x.split(EVALUATION_BATCH)])
 
-    @lru_cache(maxsize=2)  # noqa: B019 - a subject is dropped with its caches
     def codes(self, split: str) -> tuple[Tensor, Tensor]:
         """mu, logvar of all clean images of a split, each (N, d), float32."""
         self.need_encoder()
+        if split not in self._codes:
+            self._codes[split] = self._encode(split)
+        return self._codes[split]
+
+    def _encode(self, split: str) -> tuple[Tensor, Tensor]:
         parts = [self.model.encode(pixels(part)) for part in self.real.splits[split][0].split(EVALUATION_BATCH)]
         return torch.cat([mu for mu, _ in parts]).float(), torch.cat([logvar for _, logvar in parts]).float()
 
@@ -182,10 +188,10 @@ class Subject:
             torch.from_numpy(drawn)[order].float().to(self.device)
         )  # sklearn's are sorted by component
 
-    @lru_cache(maxsize=1)  # noqa: B019
-    def nearest_to_samples(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Distance of the first prior samples to the nearest training image, and its place; (num_samples,) each."""
-        return memorising.nearest(self.prior_samples[:num_samples], self.images("train"))
+    @cached_property
+    def nearest_to_samples(self) -> tuple[Tensor, Tensor]:
+        """Distance of the first prior samples, 2,000 or fewer, to the nearest training image, and its place, each (N,)."""
+        return memorising.nearest(self.prior_samples[:NUM_NEAREST], self.images("train"))
 
     def generate(self, z: Tensor) -> Tensor:
         """Codes (N, d) -> images (N, 784) in [0, 1]."""
