@@ -169,6 +169,17 @@ def test_what_is_known_is_not_computed_again(run):
     assert value(folder, "loss/loss") < 1000
 
 
+def test_pictures_can_be_drawn_later(run):
+    folder = run("vae")
+    evaluate(options(folder, metrics=["reconstruction"]))
+    assert not list(folder.evaluation.glob("*.png"))
+    evaluate(options(folder, metrics=["reconstruction"], figures=True))
+    assert {path.name for path in folder.evaluation.glob("*.png")} == set(
+        folder.read_evaluation()["reconstruction"]["pictures"]
+    )
+    assert (folder.evaluation / "denoising.png").exists()
+
+
 def test_numbers_of_other_weights_and_damaged_ones_are_not_kept(run):
     folder = run("vae")
     evaluate(options(folder, metrics=["loss"]))

@@ -39,7 +39,7 @@ def evaluate_run(
         digest = _digest({"model": folder.model, "last": folder.last, "best": folder.best}[options.weights])
         groups = _known(folder, digest)
         wanted = [name for name in GROUPS if name in options.metrics]
-        missing = [n for n in wanted if options.again or groups.get(n, {}).get("options") != group_options(n, subject)]
+        missing = [name for name in wanted if options.again or not _is_done(groups.get(name), name, subject)]
         total = sum(GROUPS[name][1] for name in missing) * (1 + options.figures / 4)
         done = 0.0
         folder.evaluation.mkdir(exist_ok=True)
@@ -64,18 +64,33 @@ def evaluate_run(
                 "metrics": {key: dataclasses.asdict(metric) for key, metric in found.metrics.items()},
                 "not_applicable": found.not_applicable,
                 "arrays": found.arrays,
+                "pictures": None,  # not drawn yet
             }
-            content = {"vaegan": __version__, "groups": {key: groups[key] for key in GROUPS if key in groups}}
-            write_whole(folder.evaluation_metrics, json.dumps(content, indent=1) + "\n")
+            _write(folder, groups)
             done += cost
             if options.figures:
+                groups[name]["pictures"] = []
                 for path in pictures.draw(name, subject, found, folder.evaluation):
                     say(path.name, (done + cost / 8) / total)
+                    groups[name]["pictures"].append(path.name)
+                _write(folder, groups)
                 done += cost / 4
         if options.projector and subject.model.encoder is not None:
             say("projector", 1.0)
             pictures.write_projector(subject, folder.tensorboard / "projector")
     return groups
+
+
+def _is_done(group: dict[str, Any] | None, name: str, subject: Subject) -> bool:
+    """Is all there that is asked for?"""
+    if group is None or group["options"] != group_options(name, subject):
+        return False
+    return group.get("pictures") is not None or not subject.options.figures
+
+
+def _write(folder: RunFolder, groups: dict[str, Any]) -> None:
+    content = {"vaegan": __version__, "groups": {name: groups[name] for name in GROUPS if name in groups}}
+    write_whole(folder.evaluation_metrics, json.dumps(content, indent=1) + "\n")
 
 
 def _known(folder: RunFolder, digest: str) -> dict[str, Any]:
