@@ -111,6 +111,8 @@ def test_every_metric_says_unit_count_and_spread(run):
             assert metric["standard_error"] is None or metric["standard_error"] >= 0
     assert groups["loss"]["metrics"]["loss"]["n"] == 297  # the whole test set of digits
     assert {"accuracy_real", "accuracy_prior", "accuracy_reconstruction"} <= groups["discriminator"]["metrics"].keys()
+    known = sum(label != 3 for label in _test_labels())  # what was held out is no class of the latent space
+    assert groups["latent"]["metrics"]["probe_accuracy"]["n"] == known < 297
     anomalies = groups["anomaly"]["metrics"]
     assert {
         f"held_out_class/{score}" for score in ("reconstruction", "kl", "loss", "discriminator")
@@ -271,6 +273,7 @@ def test_a_sweep_is_evaluated_and_what_is_not_finished_is_named(run, tmp_path, c
         (["run=vae", "metrics=[los]"], "did you mean loss?"),
         (["run=vae", "likelihood.k=5"], "likelihood.k is not an option"),
         (["run=vae", "likelihod.num_samples=5"], "did you mean likelihood.num_samples?"),
+        (["run=vae", "accelerator=mps"], "accelerator=mps is not there on this machine"),
         (["run=vae", "generation.num_samples=5"], "generation.num_samples must be a whole number >= 100"),
         (["run=unfinished"], "unfinished has not finished (interrupted)"),
         (["run=damaged"], "model.safetensors is not a readable safetensors file"),

@@ -38,7 +38,7 @@ def evaluate(options: Options) -> None:
     from vaegan.training.device import describe_device, find_device
     from vaegan.training.precision import set_matmul_precision
 
-    device = find_device(options.accelerator)
+    device = find_device(options.accelerator, "accelerator")
     matmul = set_matmul_precision("auto", device)
     where = describe_device(device)
     console = Console(highlight=False, soft_wrap=True)

@@ -151,12 +151,13 @@ def samples(subject: Subject) -> Findings:
 
 
 def latent_space(subject: Subject) -> Findings:
-    """Use and worth of the codes of clean images, z = mu unless said otherwise."""
+    """Use and worth of the codes of clean images, z = mu unless said otherwise; of the classes it was trained on."""
     subject.need_encoder()
     found, seed = Findings(), subject.options.seed
-    mu, logvar = subject.codes("test")
+    known = subject.labels("test") != (-1 if (held_out := subject.config.data.held_out_class) is None else held_out)
+    mu, logvar = (codes[known.to(subject.device)] for codes in subject.codes("test"))
     train_mu, _ = subject.codes("train")
-    labels, train_labels = subject.labels("test"), subject.labels("train")
+    labels, train_labels = subject.labels("test")[known], subject.labels("train")
     found.arrays["variance_per_dimension"] = latent.variances(mu).tolist()
     found.metrics["active_units"] = latent.active_units(mu)
     n = min(_NUM_MMD, len(mu))

@@ -34,7 +34,7 @@ class Reconstruction:
 @dataclass(frozen=True)
 class Generation:
     num_samples: int = option("images drawn, and real ones they are compared with", ge=100, le=10_000)
-    mixture_components: int = option("Gaussians in the mixture fitted on the codes", ge=1)
+    mixture_components: int = option("Gaussians in the mixture fitted on the codes", ge=1, le=100)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ import torch
 from vaegan.errors import UserError
 
 
-def find_device(accelerator: str) -> torch.device:
-    """The device that Lightning will choose for `accelerator`; UserError if there is none."""
+def find_device(accelerator: str, option: str = "trainer.accelerator") -> torch.device:
+    """The device that Lightning will choose for `accelerator`; UserError, which names the `option`, if there is none."""
     there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if accelerator == "auto":
         accelerator = next(name for name in ("gpu", "mps", "cpu") if there[name])
     if not there[accelerator]:
         has = ", ".join(name for name, available in there.items() if available)
-        raise UserError(f"trainer.accelerator={accelerator} is not there on this machine; it has: {has}.")
+        raise UserError(f"{option}={accelerator} is not there on this machine; it has: {has}.")
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
