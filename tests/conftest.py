@@ -16,6 +16,11 @@ from omegaconf import OmegaConf
 from vaegan import cli, config, runs
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="every trial of tests/reliability instead of a few (an hour)")
+    parser.addoption("--table", metavar="FILE", help="write the table of tests/reliability to FILE")
+
+
 def compose_values(*overrides: str) -> dict:
     """conf/config.yaml with overrides, as `python -m vaegan.train` composes it."""
     with initialize_config_dir(config_dir=str(cli.CONF), version_base="1.3"):

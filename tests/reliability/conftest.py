@@ -1,0 +1,93 @@
+"""Trials of what vaegan promises to survive: a few of each in `make test`, all of them in `make test-reliability`.
+
+A test opens a scenario with `scenario("...")` and reports every trial to it; the table of all scenarios is printed at the end.
+"""
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("vaegan", "torch", "pytorch-lightning", "hydra-core", "safetensors")
+
+
+@dataclass
+class Scenario:
+    """What is tried again and again."""
+
+    name: str
+    trials: int = 0
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def trial(self, passed: object, what: object = "") -> None:
+        """Count one trial; `what` names it, should it have failed."""
+        self.trials += 1
+        if not passed:
+            self.failures.append(str(what))
+
+    def note(self, figure: str) -> None:
+        """A measured figure that belongs beside the counts."""
+        self.notes.append(figure)
+
+
+_scenarios: dict[str, Scenario] = {}
+
+
+@pytest.fixture
+def scenario() -> Callable[[str], object]:
+    """`with scenario("2 Kill -9: the last checkpoint loads") as trials:`; fails at the end if a trial did."""
+
+    @contextmanager
+    def opened(name: str) -> Iterator[Scenario]:
+        found = _scenarios.setdefault(name, Scenario(name))
+        before = len(found.failures)
+        try:
+            yield found
+        except BaseException as error:
+            found.trial(False, f"{type(error).__name__}: {error}")
+            raise
+        failures = found.failures[before:]
+        assert not failures, f"{len(failures)} of {found.trials} trials failed: " + "; ".join(failures[:20])
+
+    return opened
+
+
+@pytest.fixture
+def trials(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`trials(short, long)`: how many to make."""
+    return lambda short, long: long if request.config.getoption("--long") else short
+
+
+def _number(name: str) -> int:
+    return int(name.partition(" ")[0])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    file = config.getoption("--table")
+    if not _scenarios or not (file or config.getoption("--long")):
+        return
+    rows = [("scenario", "trials", "failures", "measured")]
+    for found in sorted(_scenarios.values(), key=lambda found: _number(found.name)):
+        rows.append((found.name, f"{found.trials:,}", str(len(found.failures)), "; ".join(found.notes)))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|---|--:|--:|---|")
+    for line in lines:
+        terminalreporter.write_line(line)
+    if file:
+        versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+        where = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        path = Path(file)
+        page = path.read_text() if path.exists() else _BEGIN + _END
+        before, _, rest = page.partition(_BEGIN)
+        _, _, after = rest.partition(_END)
+        made = f"{date.today().isoformat()}, {versions}, {where}."
+        path.write_text("\n".join([before + _BEGIN, made, "", *lines, _END]) + after)
+
+
+_BEGIN, _END = "<!-- table: make test-reliability -->", "<!-- end of table -->"
