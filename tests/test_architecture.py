@@ -13,6 +13,7 @@ PACKAGE = Path(vaegan.__file__).parent
 # Each room may import from itself and from rooms of a lower floor.
 FLOORS = [
     {"errors", "files", "randomness"},
+    {"sealed"},
     {"config", "losses", "networks"},
     {"model", "cli"},
     {"runs"},

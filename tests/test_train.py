@@ -12,41 +12,15 @@ import pytest
 import torch
 from conftest import SMALL, make_plan
 from PIL import Image
+from runs_compared import assert_bitwise_equal, assert_same_training, state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaegan
 from vaegan import config
 from vaegan.errors import UserError
-from vaegan.runs import RunFolder, held, read_checkpoint
+from vaegan.runs import RunFolder, held
+from vaegan.sealed import load_checkpoint
 from vaegan.train import train
-
-
-def state(folder: RunFolder) -> dict:
-    return read_checkpoint(folder.last)
-
-
-def assert_bitwise_equal(a: object, b: object, where: str = "") -> None:
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_bitwise_equal(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list):
-        assert len(a) == len(b), where
-        for index, (first, second) in enumerate(zip(a, b, strict=True)):
-            assert_bitwise_equal(first, second, f"{where}[{index}]")
-    else:
-        assert a == b or (a != a and b != b), where
-
-
-def assert_same_training(a: RunFolder, b: RunFolder) -> None:
-    """Weights, BatchNorm statistics, both Adam states and schedules, and every digit of the metrics."""
-    first, second = state(a), state(b)
-    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert_bitwise_equal(first[part], second[part], part)
-    assert a.metrics.read_bytes() == b.metrics.read_bytes()
 
 
 def test_a_run_leaves_every_artefact(run_digits, capsys):
@@ -54,7 +28,7 @@ def test_a_run_leaves_every_artefact(run_digits, capsys):
     assert sorted(p.name for p in folder.path.iterdir() if p.name != ".lock") == [
         "checkpoints", "codes.npz", "config.yaml", "images", "metrics.csv", "model.safetensors", "status.json", "tensorboard",
     ]  # fmt: skip
-    assert [p.name for p in (folder.path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert sorted(p.name for p in (folder.path / "checkpoints").iterdir()) == ["last.ckpt", "previous.ckpt"]
     assert state(folder)["state_dict"]["model.encoder.1.num_batches_tracked"] == 30  # neither tests nor pictures count
     for name in ("reconstructions", "samples", "latent"):
         for epoch in (1, 2):
@@ -217,9 +191,9 @@ def test_best_is_the_lowest_validation_loss_and_outlives_a_resume(run_digits):
     assert best["epoch"] < 60
     assert rows[-1]["train/loss"] < best["train/loss"]  # choosing by it would choose another epoch
     assert rows[0]["val/loss"] == pytest.approx(rows[0]["val/reconstruction"] + rows[0]["val/kl"])
-    assert read_checkpoint(folder.best)["global_step"] == best["step"]
+    assert load_checkpoint(folder.best)["global_step"] == best["step"]
     run_digits(f"train.resume={folder}", "trainer.max_epochs=61")
-    assert read_checkpoint(folder.best)["global_step"] == best["step"]
+    assert load_checkpoint(folder.best)["global_step"] == best["step"]
 
 
 def test_plateau_looks_at_the_validation_loss(run_digits):
@@ -229,7 +203,7 @@ def test_plateau_looks_at_the_validation_loss(run_digits):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(run_digits, tmp_path):
-    with pytest.raises(UserError, match=r"(train|val|test)/\w+ is (nan|inf) after epoch 1, so training stops"):
+    with pytest.raises(UserError, match=r"train/\w+ is (nan|inf) at step \d+, so training stops"):
         run_digits("data.num_val=300", "optimizer.vae.lr=1e30", "model.batch_norm=false")
     folder = RunFolder(tmp_path / "run")
     assert not folder.best.exists() and not folder.last.exists()
@@ -240,8 +214,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 def test_a_run_without_a_checkpoint_starts_again(run_digits):
     whole = run_digits(folder="whole")
     part = run_digits(folder="part")
-    part.last.unlink()
-    part.model.unlink()
+    for path in (part.last, part.previous, part.model):
+        path.unlink()
     part.write_status(part.read_status() | {"state": "interrupted", "epoch": 0})
     run_digits(f"train.resume={part}")
     assert_same_training(whole, part)

@@ -29,7 +29,8 @@ def identity(config: "Config") -> dict[str, Any]:
     Two jobs of a sweep with the same identity are the same job. An option that is younger than some runs counts only where
     it departs from what it was before.
     """
-    elsewhere = ("data.root", "train.resume", "trainer.accelerator", "trainer.devices")
+    elsewhere = ("data.root", "trainer.accelerator", "trainer.devices")
+    elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints")
     before = {name: field.default for name, _, field in _walk(Config, "") if field.default is not dataclasses.MISSING}
     return {
         name: value
@@ -167,6 +168,9 @@ class Trainer:
     precision: Literal["auto", "32-true", "bf16-mixed"] = option(
         "of the matrix products, losses are always float32; auto: bf16-mixed on a device where it is measured to be faster"
     )
+    deterministic: bool = option(
+        "only algorithms that give the same bits each time, which a GPU is slower with", before=False
+    )
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,12 @@ class Train:
     resume: str | None = option("run folder to go on with")
     matmul: Literal["auto", "highest", "high", "medium"] = option(
         "torch's float32 matmul precision; auto: medium on a CPU where that is measured to keep float32 accuracy"
+    )
+    checkpoint: Literal["last", "previous", "best"] = option(
+        "which of its checkpoints to go on from; previous: the one before the last", before="last"
+    )
+    minutes_between_checkpoints: float = option(
+        "longest time between two checkpoints; there is one after every epoch, too", gt=0, before=10.0
     )
 
 

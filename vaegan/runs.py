@@ -3,7 +3,7 @@
     config.yaml          every option, checked and resolved
     status.json          state (running, finished, interrupted, failed), epoch, final metrics, timings, versions, git revision
     metrics.csv          one row an epoch
-    checkpoints/         last.ckpt; best.ckpt if there is a validation set
+    checkpoints/         last.ckpt; previous.ckpt, the one before; best.ckpt if there is a validation set
     model.safetensors    the weights after the last epoch
     images/              reconstructions and samples as PNG, curves.png
     codes.npz            only for d = 2: mu (N, 2) and labels (N,) of the test set after the last epoch
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from vaegan import __version__, config
+from vaegan import __version__, config, sealed
 from vaegan.errors import UserError
 from vaegan.files import write_whole
 
@@ -44,6 +44,7 @@ class RunFolder:
         self.status = self.path / "status.json"
         self.metrics = self.path / "metrics.csv"
         self.last = self.path / "checkpoints" / "last.ckpt"
+        self.previous = self.path / "checkpoints" / "previous.ckpt"
         self.best = self.path / "checkpoints" / "best.ckpt"
         self.model = self.path / "model.safetensors"
         self.images = self.path / "images"
@@ -54,6 +55,10 @@ class RunFolder:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def weights(self, name: Literal["model", "last", "previous", "best"]) -> Path:
+        """The file of the finished run's weights, or a checkpoint."""
+        return {"model": self.model, "last": self.last, "previous": self.previous, "best": self.best}[name]
 
     def read_config(self) -> config.Config:
         """The configuration of the run.
@@ -79,7 +84,7 @@ class RunFolder:
 
     def write_config(self, run_config: config.Config) -> None:
         values = config.to_dict(run_config)
-        values["train"]["resume"] = None  # how the run came to be goes on in status.json
+        values["train"] |= {"resume": None, "checkpoint": "last"}  # how the run goes on is not what it is
         write_whole(self.config, OmegaConf.to_yaml(values))
 
     def write_status(self, status: dict[str, Any]) -> None:
@@ -247,7 +252,7 @@ def in_use(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if list(folder.iterdir()) == [lock]:  # nothing was begun
+                if folder.is_dir() and list(folder.iterdir()) == [lock]:  # nothing was begun
                     lock.unlink()
     except Timeout:
         raise UserError(f"{folder} is in use by another run; wait for it, or choose another folder.") from None
@@ -304,7 +309,11 @@ class Plan:
     folder: RunFolder
     experiment: str
     overrides: list[str]
-    resumed: bool
+    checkpoint: Path | None = None  # where the run goes on; None: from its beginning
+
+    @property
+    def resumed(self) -> bool:
+        return self.checkpoint is not None
 
 
 def plan(composition: "Composition") -> Plan:
@@ -318,17 +327,29 @@ def plan(composition: "Composition") -> Plan:
         # The sweep has seen that this is the same job, begun earlier.
         requested = replace(requested, train=replace(requested.train, resume=str(composition.run_folder)))
     if requested.train.resume is None:
-        return Plan(requested, RunFolder(composition.run_folder), composition.experiment, composition.overrides, False)
+        return Plan(requested, RunFolder(composition.run_folder), composition.experiment, composition.overrides)
     folder = RunFolder(requested.train.resume)
     requested = _resumed_config(requested, folder, composition.overrides)
     status = folder.read_status()
-    if status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs:
+    is_over = status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs
+    if is_over and requested.train.checkpoint == "last":
         raise UserError(
             f"{folder} has finished its {status['epoch']} epochs; give it more with trainer.max_epochs=N to go on."
         )
     experiment = status.get("experiment", composition.experiment)
-    # A run that was stopped in its first epoch has no checkpoint yet: it starts again.
-    return Plan(requested, folder, experiment, composition.overrides, resumed=folder.last.is_file())
+    return Plan(requested, folder, experiment, composition.overrides, _checkpoint(folder, requested.train.checkpoint))
+
+
+def _checkpoint(folder: RunFolder, name: Literal["last", "previous", "best"]) -> Path | None:
+    """Where a run goes on. None if it was stopped before its first checkpoint: it starts again."""
+    path = folder.weights(name)
+    if path.is_file():
+        return path
+    if name == "last" and not folder.previous.is_file():
+        return None
+    others = [other for other in ("last", "previous", "best") if folder.weights(other).is_file()]
+    hint = f"choose train.checkpoint={others[0]}." if others else "leave train.checkpoint out."
+    raise UserError(f"train.checkpoint={name}: {path} does not exist; {hint}")
 
 
 @contextmanager
@@ -343,6 +364,8 @@ def held(plan: Plan) -> Iterator[None]:
             raise UserError(
                 f"{plan.folder} already holds a run; resume it with train.resume={plan.folder} or choose another folder."
             )
+        for left_by_a_kill in plan.folder.path.rglob("*.part"):
+            left_by_a_kill.unlink()
         yield
 
 
@@ -387,34 +410,30 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "model", device: str = "cpu") -> "VAEGAN":
+def load_run(
+    path: Path | str, weights: Literal["model", "last", "previous", "best"] = "model", device: str = "cpu"
+) -> "VAEGAN":
     """The trained model of a run folder, in eval mode on `device`, its parameters without gradients.
 
     Args:
         path: a run folder.
-        weights: "model" for those of a finished run; "last" or "best" for a checkpoint's.
+        weights: "model" for those of a finished run; "last", "previous" or "best" for a checkpoint's.
         device: anything torch accepts, such as "cuda".
 
     Raises:
         UserError: not a run folder, or the weights are missing, damaged or of other settings.
     """
     import torch
-    from safetensors.torch import load_file
 
     from vaegan.model import VAEGAN
 
     folder = RunFolder(path)
     run_config = folder.read_config()
-    file = {"model": folder.model, "last": folder.last, "best": folder.best}[weights]
-    if not file.is_file():
-        raise UserError(f"{file} does not exist; the run has not finished or kept no such weights.")
+    file = folder.weights(weights)
     if weights == "model":
-        try:
-            state = load_file(file)
-        except Exception as error:  # safetensors and torch raise many kinds for a damaged file
-            raise UserError(f"{file} is not a readable safetensors file ({type(error).__name__}).") from error
+        state = sealed.load_weights(file)
     else:
-        state = read_checkpoint(file)["state_dict"]
+        state = sealed.load_checkpoint(file)["state_dict"]
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
     with torch.device("meta"):  # allocates nothing: the loaded tensors become the parameters
         model = VAEGAN(run_config.model, run_config.objective)
@@ -423,17 +442,3 @@ def load_run(path: Path | str, weights: Literal["model", "last", "best"] = "mode
     except RuntimeError as error:
         raise UserError(f"{file} does not fit {folder.config}; one of them belongs to another run.") from error
     return model.to(device).eval().requires_grad_(False)
-
-
-def read_checkpoint(path: Path | str, mmap: bool = False) -> dict[str, Any]:
-    """The checkpoint at `path`, on the CPU; nothing in it is executed. With `mmap` tensors are read only when used.
-
-    Raises:
-        UserError: the file is not a whole checkpoint of tensors and plain values.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}).") from error

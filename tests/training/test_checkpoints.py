@@ -7,10 +7,10 @@ from vaegan.training.checkpoints import WholeFileIO, keep_as
 
 def test_written_whole_and_read_back(tmp_path):
     path = tmp_path / "last.ckpt"
-    WholeFileIO().save_checkpoint({"a": torch.arange(3), "epoch": 2}, path)
-    WholeFileIO().save_checkpoint({"a": torch.arange(4), "epoch": 3}, path)
+    WholeFileIO().save_checkpoint({"state_dict": {"a": torch.arange(3)}, "epoch": 2}, path)
+    WholeFileIO().save_checkpoint({"state_dict": {"a": torch.arange(4)}, "epoch": 3}, path)
     loaded = WholeFileIO().load_checkpoint(path)
-    assert torch.equal(loaded["a"], torch.arange(4))
+    assert torch.equal(loaded["state_dict"]["a"], torch.arange(4))
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
@@ -29,7 +29,7 @@ def test_best_outlives_the_last_it_was_made_from(tmp_path):
     last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
     io = WholeFileIO()
     for epoch in (1, 2):
-        io.save_checkpoint({"epoch": epoch}, last)
+        io.save_checkpoint({"state_dict": {}, "epoch": epoch}, last)
         if epoch == 1:
             keep_as(last, best)
     assert (io.load_checkpoint(best)["epoch"], io.load_checkpoint(last)["epoch"]) == (1, 2)

@@ -42,11 +42,22 @@ class Batches:
 
 
 class ShuffledBatches(Batches):
-    """The same in the order of the epoch, an incomplete last batch left out: every step averages over as many images."""
+    """The same in the order of the epoch, an incomplete last batch left out: every step averages over as many images.
+
+    Lightning keeps state_dict() in checkpoints, so a run that was stopped inside an epoch goes on with the batch after.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, order: EpochOrder):
         super().__init__(images, labels, batch_size)
         self.sampler = order  # the name where Lightning looks for set_epoch
+        self._given = 0
+        self._begun: dict[str, int] | None = None  # the epoch that was not finished
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.sampler.epoch, "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._begun = state
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
@@ -54,7 +65,10 @@ class ShuffledBatches(Batches):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # A generator, so that the order is asked for at the first batch, after Lightning has called set_epoch.
         indices = self.sampler.indices().to(self.images.device)
-        for chunk in indices.split(self.batch_size)[: len(self)]:
+        is_begun = self._begun is not None and self._begun["epoch"] == self.sampler.epoch
+        first = self._begun["batches"] if is_begun else 0
+        for number, chunk in enumerate(indices.split(self.batch_size)[first : len(self)], first + 1):
+            self._given = number
             yield self.images.index_select(0, chunk), self.labels.index_select(0, chunk)
 
 

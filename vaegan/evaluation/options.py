@@ -43,7 +43,7 @@ class Options:
 
     run: tuple[str, ...] = option("run folder, several as [A,B], or a sweep's folder")
     metrics: tuple[Group, ...] = option("groups of metrics to compute")
-    weights: Literal["model", "last", "best"] = option("those of the finished run, or of a checkpoint")
+    weights: Literal["model", "last", "previous", "best"] = option("those of the finished run, or of a checkpoint")
     seed: int = option("of everything random in the evaluation", ge=0, le=2**32 - 1)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("where to compute")
     again: bool = option("compute also what evaluation/metrics.json holds already")

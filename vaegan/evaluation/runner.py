@@ -36,7 +36,7 @@ def evaluate_run(
     """
     with torch.no_grad(), folder.in_use():
         subject = Subject(folder, options, device)
-        digest = _digest({"model": folder.model, "last": folder.last, "best": folder.best}[options.weights])
+        digest = _digest(folder.weights(options.weights))
         groups = _known(folder, digest)
         wanted = [name for name in GROUPS if name in options.metrics]
         missing = [name for name in wanted if options.again or not _is_done(groups.get(name), name, subject)]

@@ -51,6 +51,18 @@ def resume_command(plan: Plan) -> str:
     return f"python -m vaegan.train train.resume={shown(plan.folder)}"
 
 
+def cannot_be_written(plan: Plan, error: OSError) -> str:
+    """What to do about a run folder that fills up, or is gone."""
+    folder = shown(plan.folder)
+    if not plan.folder.path.is_dir():
+        return f"{folder} was deleted while the run was at work, so training stops; start the run again."
+    kept = "its last checkpoint is whole" if plan.folder.last.exists() else "there is no checkpoint yet"
+    return (
+        f"{folder} can no longer be written ({error.strerror or error}), so training stops; {kept}; make room, then go on "
+        f"with: {resume_command(plan)}"
+    )
+
+
 def _formula(config: Config) -> str:
     """ "vaegan: reconstruction + 1 kl + 0.5 adversarial, fakes = prior"."""
     objective = config.objective

@@ -31,9 +31,7 @@ _PRELOADED = [
     "safetensors.torch",
     "vaegan.data.module",
     "vaegan.reporting.plots",
-    "vaegan.training.module",
-    "vaegan.training.pictures",
-    "vaegan.training.recorder",
+    "vaegan.training.setup",
 ]
 
 

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.plugins import CheckpointIO
 
 from vaegan import config
 from vaegan.errors import UserError
 from vaegan.files import replacing
-from vaegan.runs import RunFolder, read_checkpoint
+from vaegan.runs import Plan
+from vaegan.sealed import Damaged, load_checkpoint, save_checkpoint
+
+_PARTS = {"config", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
 
 
 class WholeFileIO(CheckpointIO):
@@ -22,29 +24,49 @@ class WholeFileIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        save_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """The checkpoint at `path`, on the CPU; the other arguments are there for Lightning and change nothing."""
-        return read_checkpoint(path)
+        return load_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def check_checkpoint(folder: RunFolder, run_config: config.Config) -> None:
-    """Raises UserError if the last checkpoint of `folder` is damaged or was made with settings other than `run_config`'s."""
-    stored = config.flatten(read_checkpoint(folder.last, mmap=True).get("config", {}))
-    wanted = config.flatten(config.to_dict(run_config))
+def check_checkpoint(plan: Plan) -> int:
+    """The step of the checkpoint that `plan` goes on from.
+
+    Raises:
+        UserError: it is damaged, was made with other settings than the plan's, or is past the plan's last epoch.
+    """
+    path, folder = plan.checkpoint, plan.folder
+    try:
+        checkpoint = load_checkpoint(path, mmap=True)
+    except Damaged as error:
+        others = [
+            name
+            for name in ("last", "previous", "best")
+            if folder.weights(name) != path and folder.weights(name).is_file()
+        ]
+        hint = f" go on from another checkpoint with train.checkpoint={others[0]}." if others else ""
+        raise Damaged(f"{error}{hint}") from error
+    if not checkpoint.keys() >= _PARTS:
+        raise UserError(f"{path} is not a checkpoint of a run of vaegan; put the right file there.")
+    stored = config.flatten(checkpoint["config"])
+    wanted = config.flatten(config.to_dict(plan.config))
     for name in wanted:
         if not config.is_changeable(name) and stored.get(name) != wanted[name]:
             raise UserError(
-                f"{folder.last} was made with {name}={stored.get(name)!r}, not {wanted[name]!r} as {folder.config} says; "
+                f"{path} was made with {name}={stored.get(name)!r}, not {wanted[name]!r} as {folder.config} says; "
                 f"one of the two belongs to another run."
             )
+    if checkpoint["epoch"] > plan.config.trainer.max_epochs:
+        epochs = plan.config.trainer.max_epochs
+        raise UserError(f"trainer.max_epochs is {epochs}, but {path} has {checkpoint['epoch']} epochs; give it more.")
+    return checkpoint["global_step"]
 
 
 def keep_as(existing: Path, name: Path) -> None:

@@ -18,8 +18,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnP
 from vaegan import config, losses, randomness
 from vaegan.data.batches import pixels
 from vaegan.data.corruption import corrupt
+from vaegan.errors import UserError
 from vaegan.model import VAEGAN
 from vaegan.training.means import RunningMeans
+from vaegan.training.watch import Watch, first_not_finite, gradient_size
 
 
 class VAEGANModule(LightningModule):
@@ -40,6 +42,7 @@ class VAEGANModule(LightningModule):
         self.metrics: dict[str, float] = {}
         self.kl_per_dimension: list[float] | None = None  # d values, of the test set
         self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
+        self._watch = Watch()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 784) -> its reconstruction, from z = mu."""
@@ -51,15 +54,38 @@ class VAEGANModule(LightningModule):
 
         # `inputs` routes each loss to its own parameters and to nothing else. Both gradients are taken before either
         # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
+        sizes = {}
         for optimizer in self.trainer.optimizers:
             optimizer.zero_grad()
         if self.model.discriminator is not None:
             parameters = self.model.discriminator_parameters()
             self.manual_backward(terms["discriminator_loss"], inputs=parameters, retain_graph=True)
-        self.manual_backward(self._minimised(terms), inputs=self.model.vae_parameters())
+            sizes["the gradient of the discriminator"] = gradient_size(parameters)
+        parameters = self.model.vae_parameters()
+        self.manual_backward(self._minimised(terms), inputs=parameters)
+        sizes["the gradient of encoder and decoder"] = gradient_size(parameters)
 
         self._step_optimizers()
         self._means["train"].add(terms, weight=len(x))
+        scalars = {f"train/{name}": term for name, term in terms.items() if term.dim() == 0}
+        self._watch.add(self.trainer.global_step, scalars | sizes)
+
+    def check_finite(self, weights: bool = False) -> None:
+        """Look at what has been watched since the last call. Waits for the device, so not in every step.
+
+        Args:
+            weights: look at every weight and BatchNorm statistic, too, as before they are kept.
+
+        Raises:
+            UserError: something was not finite; the message names what, and the step.
+        """
+        if found := self._watch.take_first_not_finite():
+            name, step, value = found
+            raise UserError(f"{name} is {value} at step {step}, so training stops; try a lower learning rate.")
+        if weights and (name := first_not_finite(self.model.state_dict())):
+            raise UserError(
+                f"{name} is no longer finite at step {self.trainer.global_step}, so training stops; try a lower learning rate."
+            )
 
     def terms(self, x: Tensor, x_noisy: Tensor, eps: Tensor | None, z_prior: Tensor | None) -> dict[str, Tensor]:
         """Every term of the objective for one batch: scalars, and kl_per_dimension (d,).
@@ -154,6 +180,11 @@ class VAEGANModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = config.to_dict(self.config)
+        checkpoint["train_means"] = self._means["train"].state()  # of the epoch so far
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "train_means" in checkpoint:  # vaegan 0.1 wrote checkpoints only between epochs
+            self._means["train"].restore(checkpoint["train_means"])
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         options = self.config.optimizer

@@ -1,9 +1,9 @@
 """What is kept of a run, once an epoch: the row in metrics.csv, the line on the screen, TensorBoard, status, checkpoints."""
 
+import contextlib
 import math
 import os
 import platform
-import signal
 import subprocess
 import time
 from datetime import datetime
@@ -11,16 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from vaegan import __version__, config
 from vaegan.errors import UserError
 from vaegan.runs import Plan
 from vaegan.training.checkpoints import keep_as
+from vaegan.training.module import VAEGANModule
 from vaegan.training.screen import Screen
+from vaegan.training.signals import Signals
 
+_SECONDS_BETWEEN_CHECKS = 10.0
 _PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "safetensors")
 
 # (heading, metric, width) of the epoch's line.
@@ -40,22 +42,26 @@ _COLUMNS = (
 class Recorder(Checkpoint):
     """Records each epoch in an order that a crash cannot contradict: rows first, then the checkpoint that covers them.
 
-    Lightning calls `Checkpoint` callbacks last, when the module's metrics of the epoch are complete.
+    There is a checkpoint after every epoch, after some minutes of a long one, and where a signal stops the run; none of a
+    model that is not finite. Lightning calls `Checkpoint` callbacks last, when the module's metrics of the epoch are
+    complete.
     """
 
-    def __init__(self, plan: Plan, screen: Screen, facts: dict[str, Any]):
+    def __init__(self, plan: Plan, screen: Screen, signals: Signals, facts: dict[str, Any]):
         self.plan = plan
         self.folder = plan.folder
         self.screen = screen
+        self.signals = signals
         self.rows: list[dict[str, Any]] = []
         self.best = math.inf
-        self.stopped_by: signal.Signals | None = None
         self._has_heading = False
+        self._seconds_before = 0.0  # of this epoch, before the run was stopped inside it
         self.status: dict[str, Any] = {
             "state": "running",
             "experiment": plan.experiment,
             "overrides": plan.overrides,
             "epoch": 0,
+            "step": 0,
             "max_epochs": plan.config.trainer.max_epochs,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "epoch_seconds": [],
@@ -70,23 +76,35 @@ class Recorder(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "rows": self.rows, "epoch_seconds": self.status["epoch_seconds"]}
+        return {
+            "best": self.best,
+            "rows": self.rows,
+            "epoch_seconds": self.status["epoch_seconds"],
+            "seconds_of_epoch": self._seconds_of_epoch(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The checkpoint is the truth: metrics.csv is written anew from the rows that it covers."""
         self.best = state_dict["best"]
         self.rows = state_dict["rows"]
         self.status["epoch_seconds"] = state_dict["epoch_seconds"]
+        self._seconds_before = state_dict.get("seconds_of_epoch", 0.0)
         if self.rows:
             last = self.rows[-1]
             self.status["epoch"] = last["epoch"]
             self.status["metrics"] = {name: value for name, value in last.items() if name not in ("epoch", "step")}
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.status["epoch"] = trainer.current_epoch
+    def on_train_start(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
+        self._epoch_started = self._checked = self._saved = time.monotonic()
+        self.status |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        if self.rows:
+            self.folder.write_metrics(self.rows)
+        else:
+            self.folder.metrics.unlink(missing_ok=True)
         self._write_status()
+        self.signals.wait()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
         """The HParams tab: the options beside the last epoch's numbers, written once they are known."""
         if trainer.logger is not None:
             options = config.flatten(config.to_dict(self.plan.config))
@@ -94,22 +112,34 @@ class Recorder(Checkpoint):
             metrics = {f"hp/{name.replace('/', '_')}": value for name, value in pl_module.metrics.items()}
             trainer.logger.log_hyperparams(options, metrics, step=trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: VAEGANModule, *_: object) -> None:
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # max_steps alone would end the epoch without its evaluation
+        if trainer.should_stop or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return  # the epoch's own checkpoint is next
+        now = time.monotonic()
+        if self.signals.received or now - self._saved > 60 * self.plan.config.train.minutes_between_checkpoints:
+            self._save(trainer, pl_module)
+            self._write_status()
+            self.signals.raise_received()
+        elif now - self._checked > _SECONDS_BETWEEN_CHECKS:
+            self._check(pl_module)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
         self._epoch_started = time.monotonic()
+        self._seconds_before = 0.0
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
+        self._check(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
         epoch = trainer.current_epoch + 1
         for name, value in pl_module.metrics.items():
             if not math.isfinite(value):
-                kept = f"the checkpoint of epoch {epoch - 1} is kept" if epoch > 1 else "there is no checkpoint yet"
-                raise UserError(
-                    f"{name} is {value} after epoch {epoch}, so training stops; {kept}; try a lower learning rate."
+                raise self._diverged(
+                    f"{name} is {value} after epoch {epoch}, so training stops; try a lower learning rate."
                 )
-        seconds = time.monotonic() - self._epoch_started
+        seconds = self._seconds_of_epoch()
         self.rows.append({"epoch": epoch, "step": trainer.global_step} | pl_module.metrics)
         self.folder.write_metrics(self.rows)
         if trainer.logger is not None:
@@ -123,21 +153,40 @@ class Recorder(Checkpoint):
         improved = score < self.best
         if improved:
             self.best = score
-        trainer.save_checkpoint(self.folder.last)
+        self._save(trainer, pl_module)
         if improved:
             keep_as(self.folder.last, self.folder.best)
         self._write_status()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
-            self.stopped_by = signal.SIGINT
-        elif isinstance(exception, SIGTERMException):
-            self.stopped_by = signal.SIGTERM
+        self.signals.raise_received()
 
     def finish(self, state: str, error: str | None = None) -> None:
-        """Write the last status; `state` is finished, interrupted or failed."""
+        """Write the last status; `state` is finished, interrupted or failed. After a failure perhaps it cannot be written."""
         self.status |= {"state": state, "error": error}
-        self._write_status()
+        with contextlib.nullcontext() if state == "finished" else contextlib.suppress(OSError):
+            self._write_status()
+
+    def _save(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
+        self._check(pl_module, weights=True)
+        if self.folder.last.exists():
+            keep_as(self.folder.last, self.folder.previous)
+        trainer.save_checkpoint(self.folder.last)
+        self.status["step"] = trainer.global_step
+        self._saved = time.monotonic()
+
+    def _check(self, pl_module: VAEGANModule, weights: bool = False) -> None:
+        try:
+            pl_module.check_finite(weights)
+        except UserError as error:
+            raise self._diverged(str(error)) from None
+        self._checked = time.monotonic()
+
+    def _diverged(self, sentence: str) -> UserError:
+        step = self.status["step"]
+        kept = f"the checkpoint of step {step} is kept" if self.folder.last.exists() else "there is no checkpoint yet"
+        return UserError(f"{sentence.removesuffix('.')} ({kept}).")
+
+    def _seconds_of_epoch(self) -> float:
+        return self._seconds_before + time.monotonic() - self._epoch_started
 
     def _write_status(self) -> None:
         self.folder.write_status(self.status)

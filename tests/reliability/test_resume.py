@@ -1,0 +1,113 @@
+"""Training n epochs, and training, being stopped and going on, give bitwise the same."""
+
+import itertools
+import os
+import random
+import signal
+
+import pytest
+import torch
+from runs_compared import assert_same_training
+
+from vaegan.runs import RunFolder
+from vaegan.training.module import VAEGANModule
+
+EPOCHS = 3
+STEPS = 15 * EPOCHS  # 1,500 digits in batches of 100
+BASE = (f"trainer.max_epochs={EPOCHS}", "logger.tensorboard=false", "logger.images_every_n_epochs=99")
+SETTINGS = list(itertools.product((True, False), (0.0, 0.5), ("prior", "reconstruction", "both")))
+
+
+def options(batch_norm: bool, noise_std: float, fakes: str) -> tuple[str, ...]:
+    schedule = ("optimizer.schedule=step", "optimizer.step_size=1", "model.dropout=0.1")
+    return (
+        *BASE,
+        f"model.batch_norm={batch_norm}",
+        f"data.noise_std={noise_std}",
+        f"objective.fakes={fakes}",
+        *schedule,
+    )
+
+
+@pytest.fixture
+def stopped_at(run_digits, monkeypatch):
+    """Trains, and is sent SIGTERM while it computes the step."""
+    take_step = VAEGANModule.training_step
+
+    def stopped(step: int, *overrides: str, folder: str, number: signal.Signals = signal.SIGTERM) -> None:
+        def training_step(self, batch, batch_idx):
+            take_step(self, batch, batch_idx)
+            if self.trainer.global_step == step:
+                os.kill(os.getpid(), number)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(VAEGANModule, "training_step", training_step)
+            with pytest.raises(SystemExit) as stop:
+                run_digits(*overrides, folder=folder)
+        assert stop.value.code == 128 + number
+
+    return stopped
+
+
+def test_going_on_inside_an_epoch_is_exact(run_digits, stopped_at, scenario, trials, tmp_path):
+    with scenario("1 Exact resume: stopped inside an epoch") as t:
+        for number, setting in enumerate(SETTINGS[:: trials(5, 1)]):
+            overrides = options(*setting)
+            whole = run_digits(*overrides, folder=f"whole{number}")
+            steps = random.Random(number).sample([step for step in range(1, STEPS) if step % 15], trials(2, 8))
+            for step in steps:
+                name = f"part{number}-{step}"
+                stopped_at(step, *overrides, folder=name)
+                part = RunFolder(tmp_path / name)
+                assert part.read_status()["step"] == step
+                torch.manual_seed(step)  # whatever happened before
+                run_digits(f"train.resume={part}")
+                t.trial(*same(whole, part, f"{setting}, step {step}"))
+
+
+def test_going_on_after_an_epoch_is_exact(run_digits, stopped_at, scenario, trials, tmp_path):
+    with scenario("1 Exact resume: stopped after an epoch") as t:
+        for number, setting in enumerate(SETTINGS[:: trials(7, 1)]):
+            overrides = options(*setting)
+            whole = run_digits(*overrides, folder=f"whole{number}")
+            for epoch in range(1, EPOCHS + 1):
+                name = f"part{number}-{epoch}"
+                stopped_at(15 * epoch, *overrides, folder=name)  # during the last batch: the epoch is finished first
+                part = RunFolder(tmp_path / name)
+                assert len(part.read_metrics()) == epoch
+                run_digits(f"train.resume={part}")
+                t.trial(*same(whole, part, f"{setting}, epoch {epoch}"))
+
+
+@pytest.mark.parametrize("objective", ["autoencoder", "vae", "gan"])
+def test_other_objectives_and_bf16_and_many_stops(objective, run_digits, stopped_at, scenario, tmp_path):
+    """Stopped, gone on with and stopped again, several times within one epoch and by either signal."""
+    overrides = (*BASE, f"objective={objective}", "trainer.precision=bf16-mixed", "optimizer.schedule=cosine")
+    with scenario("1 Exact resume: stopped again and again") as t:
+        whole = run_digits(*overrides, folder="whole")
+        part = RunFolder(tmp_path / "part")
+        stopped_at(2, *overrides, folder="part")
+        for step, number in ((3, signal.SIGINT), (9, signal.SIGTERM), (16, signal.SIGINT), (44, signal.SIGTERM)):
+            stopped_at(step, f"train.resume={part}", folder="part", number=number)
+        run_digits(f"train.resume={part}")
+        t.trial(*same(whole, part, objective))
+
+
+def test_going_on_from_the_checkpoint_before_the_last_is_exact(run_digits, stopped_at, scenario, tmp_path):
+    """With a checkpoint after every batch."""
+    overrides = (*BASE, "train.minutes_between_checkpoints=1e-9")
+    with scenario("1 Exact resume: from the checkpoint before the last") as t:
+        whole = run_digits(*BASE, folder="whole")
+        part = RunFolder(tmp_path / "part")
+        stopped_at(20, *overrides, folder="part")
+        run_digits(f"train.resume={part}", "train.checkpoint=previous")
+        t.trial(*same(whole, part, "previous"))
+
+
+def same(whole: RunFolder, part: RunFolder, what: str) -> tuple[bool, str]:
+    try:
+        assert_same_training(whole, part)
+        equal = whole.model.read_bytes() == part.model.read_bytes()
+        return equal, f"{what}: model.safetensors differs"
+    except AssertionError as error:
+        return False, f"{what}: {error}"

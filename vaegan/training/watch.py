@@ -1,0 +1,51 @@
+"""What must stay finite is watched on the device, and looked at now and then: the step waits for nothing."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+
+class Watch:
+    """Remembers named scalars of each step since it was last looked at."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._steps: list[int] = []
+        self._values: list[Tensor] = []
+
+    def add(self, step: int, values: dict[str, Tensor]) -> None:
+        """One step's values, each a scalar. The same names every time."""
+        self._names = list(values)
+        self._steps.append(step)
+        self._values.append(torch.stack([value.detach() for value in values.values()]))
+
+    def take_first_not_finite(self) -> tuple[str, int, float] | None:
+        """(name, step, value) of the first that is not finite, if any, and start over; one transfer from the device."""
+        if not self._values:
+            return None
+        steps, values = self._steps, torch.stack(self._values).tolist()
+        self._steps, self._values = [], []
+        for step, row in zip(steps, values, strict=True):
+            for name, value in zip(self._names, row, strict=True):
+                if not math.isfinite(value):
+                    return name, step, value
+        return None
+
+
+def gradient_size(parameters: list[nn.Parameter]) -> Tensor:
+    """A norm that is not finite if the gradient is not.
+
+    Only biases and BatchNorm's weights are read: a layer's output gradient that is not finite makes them so, and they are
+    a thousand times fewer than the weight matrices.
+    """
+    return get_total_norm([p.grad for p in parameters if p.dim() == 1 and p.grad is not None])
+
+
+def first_not_finite(state: dict[str, Tensor]) -> str | None:
+    """The name of the first tensor of a model's state that holds a value that is not finite."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    if math.isfinite(get_total_norm(list(floats.values())).item()):
+        return None
+    return next((name for name, tensor in floats.items() if not tensor.isfinite().all()), None)
