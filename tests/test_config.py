@@ -91,7 +91,7 @@ def test_missing_key_is_named():
         (["objective=gan", "data.noise_std=0.5"], "no encoder"),
         (["objective=gan", "model.batch_norm_output=true"], "no encoder"),
         (["objective=vae", "+objective.adversarial_weight=1"], "chosen objective"),
-        (["trainer.devices=2"], "trainer.devices"),
+        (["trainer.devices=3", "data.batch_size=100"], "trainer.devices=3"),
     ],
 )
 def test_contradictions_are_refused(overrides, message):

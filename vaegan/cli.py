@@ -6,7 +6,9 @@ Imports neither torch nor Lightning: `--help`, `--cfg job` and a mistyped option
 import itertools
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,13 +55,15 @@ def run_command(job: Callable[[Composition], None], config_name: str, options: t
     """Compose conf/<config_name>.yaml with sys.argv, call `job`, and exit. For a multirun see vaegan/sweeping.
 
     Exit codes: 0 done; 1 a sweep with jobs that did not finish; 2 a mistake of the user (one sentence on stderr, no
-    traceback, no empty folder left behind); 130 after Ctrl-C; anything else comes from `job`. HYDRA_FULL_ERROR=1 shows the
-    traceback of a mistake, too.
+    traceback, no empty folder left behind); 130 after Ctrl-C, 143 after SIGTERM; anything else comes from `job`.
+    HYDRA_FULL_ERROR=1 shows the traceback of a mistake, too.
 
     Args:
         job: a function of a module that other processes can import by its name.
         options: the dataclass of the command's options, by whose names a mistyped one is answered.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidies up, as after Ctrl-C
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     OmegaConf.register_new_resolver("run_folder", _run_folder, use_cache=True, replace=True)

@@ -164,7 +164,7 @@ class Trainer:
     max_epochs: int = option("epochs", ge=1)
     max_steps: int | None = option("batches after which training stops, if that comes first", ge=1)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("where to compute")
-    devices: int = option("number of devices", ge=1)
+    devices: int = option("number of devices that share each batch", ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed"] = option(
         "of the matrix products, losses are always float32; auto: bf16-mixed on a device where it is measured to be faster"
     )
@@ -285,16 +285,17 @@ def option_names(kind: type = Config) -> list[str]:
 def _check_combinations(config: Config) -> None:
     data, objective = config.data, config.objective
     available = NUM_TRAIN_IMAGES[data.name]
-    if config.trainer.devices > 1:
-        raise UserError(
-            f"trainer.devices is {config.trainer.devices}, but a run uses one device; start one run per device."
-        )
     if data.num_val >= available:
         raise UserError(f"data.num_val is {data.num_val}, but {data.name} has only {available} training images in all.")
     if data.batch_size > data.num_train:
         raise UserError(
             f"data.batch_size is {data.batch_size}, but {data.name} leaves {data.num_train} training images; choose "
             f"at most that."
+        )
+    if data.batch_size % config.trainer.devices:
+        raise UserError(
+            f"data.batch_size is {data.batch_size}, which trainer.devices={config.trainer.devices} cannot share evenly; choose "
+            f"a multiple of it."
         )
     if config.logger.metrics_every_n_epochs and not config.logger.tensorboard:
         raise UserError(

@@ -7,10 +7,14 @@ python -m vaegan.train train.resume=outputs/denoise_bn/<time>
 import sys
 import traceback
 import warnings
+from typing import TYPE_CHECKING
 
 from vaegan import cli, runs, sealed
 from vaegan.errors import UserError
 from vaegan.reporting import text
+
+if TYPE_CHECKING:
+    from vaegan.training.parallel import Group
 
 
 def job(composition: cli.Composition) -> None:
@@ -33,6 +37,18 @@ def train(plan: runs.Plan) -> None:
     for line in text.summary(plan):
         print(line, flush=True)
     # torch and Lightning take seconds to import, so they come after the checks and the first lines.
+    if plan.config.trainer.devices > 1:
+        from vaegan.training.processes import run_in_processes
+
+        run_in_processes(fit, plan)
+    else:
+        from vaegan.training.parallel import ALONE
+
+        fit(plan, ALONE)
+
+
+def fit(plan: runs.Plan, group: "Group") -> None:
+    """The work of `train` in one of the processes of `group`, of which the first writes the run folder."""
     from vaegan.reporting import plots
     from vaegan.training.setup import set_up
     from vaegan.training.signals import Signals, Stopped
@@ -40,13 +56,15 @@ def train(plan: runs.Plan) -> None:
     folder = plan.folder
     with Signals() as signals:
         try:
-            trainer, module, data, recorder = set_up(plan, signals)
+            trainer, module, data, recorder = set_up(plan, signals, group)
         except Stopped as stop:  # nothing has begun
             sys.exit(128 + stop.signal)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module="pytorch_lightning")
                 trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
+            if group.rank > 0:
+                return
             sealed.save_weights(module.model.state_dict(), folder.model)
             plots.loss_curves(recorder.rows, folder.images / "curves.png")
             recorder.finish("finished")

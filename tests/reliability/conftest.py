@@ -3,7 +3,11 @@
 A test opens a scenario with `scenario("...")` and reports every trial to it; the table of all scenarios is printed at the end.
 """
 
+import os
 import platform
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,3 +95,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 _BEGIN, _END = "<!-- table: make test-reliability -->", "<!-- end of table -->"
+
+
+@pytest.fixture
+def other_file_system(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder on another file system than tmp_path, where the machine has one for us."""
+    candidates = [Path("/dev/shm"), Path("/run/shm"), Path.home()]
+    for candidate in candidates:
+        if candidate.is_dir() and os.access(candidate, os.W_OK) and candidate.stat().st_dev != tmp_path.stat().st_dev:
+            with tempfile.TemporaryDirectory(dir=candidate) as folder:
+                yield Path(folder)
+            return
+    pytest.skip("there is one file system only")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB, where we may mount one."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

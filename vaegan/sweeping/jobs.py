@@ -64,6 +64,11 @@ def lay_out(compositions: Iterable[Composition], swept: list[str], folder: Path)
         checked = config.check(composition.values)
         if checked.train.resume is not None:
             raise UserError("train.resume is for a single run; a sweep goes on by itself when it is started again.")
+        if checked.trainer.devices > 1:
+            raise UserError(
+                f"trainer.devices is {checked.trainer.devices}, but the jobs of a sweep share this machine's devices, one to "
+                f"each; leave it 1, or start single runs."
+            )
         identity = config.identity(checked)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         plain_name = _name(composition, swept)

@@ -21,6 +21,7 @@ from vaegan.data.corruption import corrupt
 from vaegan.errors import UserError
 from vaegan.model import VAEGAN
 from vaegan.training.means import RunningMeans
+from vaegan.training.parallel import ALONE, Group
 from vaegan.training.watch import Watch, first_not_finite, gradient_size
 
 
@@ -32,13 +33,15 @@ class VAEGANModule(LightningModule):
     test/loss are reconstruction + KL with z = mu, the paper's "test set loss" (no bound on the likelihood).
     """
 
-    def __init__(self, config: config.Config):
+    def __init__(self, config: config.Config, group: Group = ALONE):
         super().__init__()
         self.automatic_optimization = False
         self.config = config
+        self.group = group
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.key(config.seed, "weights"))
             self.model = VAEGAN(config.model, config.objective)
+        group.synchronize_batch_norm(self.model)
         self.metrics: dict[str, float] = {}
         self.kl_per_dimension: list[float] | None = None  # d values, of the test set
         self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
@@ -50,22 +53,26 @@ class VAEGANModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x = pixels(batch[0])
-        terms = self.terms(x, *self.draws(x, self.current_epoch, batch_idx))
+        draws = self.draws(x, self.current_epoch, batch_idx)
+        terms = self.terms(*map(self.group.share, (x, *draws)))
 
         # `inputs` routes each loss to its own parameters and to nothing else. Both gradients are taken before either
         # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
-        sizes = {}
         for optimizer in self.trainer.optimizers:
             optimizer.zero_grad()
+        sizes = {}
         if self.model.discriminator is not None:
             parameters = self.model.discriminator_parameters()
             self.manual_backward(terms["discriminator_loss"], inputs=parameters, retain_graph=True)
+            self.group.average_gradients(parameters)
             sizes["the gradient of the discriminator"] = gradient_size(parameters)
         parameters = self.model.vae_parameters()
         self.manual_backward(self._minimised(terms), inputs=parameters)
+        self.group.average_gradients(parameters)
         sizes["the gradient of encoder and decoder"] = gradient_size(parameters)
 
         self._step_optimizers()
+        terms = dict(zip(terms, self.group.average(list(terms.values())), strict=True))
         self._means["train"].add(terms, weight=len(x))
         scalars = {f"train/{name}": term for name, term in terms.items() if term.dim() == 0}
         self._watch.add(self.trainer.global_step, scalars | sizes)
@@ -132,7 +139,8 @@ class VAEGANModule(LightningModule):
         if objective.fakes in ("prior", "both"):
             z_prior = randomness.normal(shape, x.device, seed, f"{evaluating}prior", *position)
         if self.config.model.dropout > 0 and not evaluating:
-            torch.manual_seed(randomness.key(seed, "dropout", *position))  # nn.Dropout takes no generator
+            purpose = f"dropout {self.group.rank}" if self.group.rank else "dropout"
+            torch.manual_seed(randomness.key(seed, purpose, *position))  # nn.Dropout takes no generator
         return x_noisy, eps, z_prior
 
     def _minimised(self, terms: dict[str, Any]) -> Any:
@@ -156,6 +164,9 @@ class VAEGANModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.metrics = {}
+
+    def on_validation_start(self) -> None:
+        self.check_finite()
 
     def on_validation_epoch_end(self) -> None:
         for split in self.trainer.datamodule.evaluation_splits:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from vaegan import __version__, config
@@ -37,6 +37,14 @@ _COLUMNS = (
     ("D(x)", "train/d_real", 6),
     ("D(fake)", "train/d_fake", 8),
 )
+
+
+class Stopping(Callback):
+    """Ends training after trainer.max_steps batches, with the epoch's evaluation (Lightning's max_steps alone skips it)."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: VAEGANModule, *_: object) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
 
 
 class Recorder(Checkpoint):
@@ -113,8 +121,6 @@ class Recorder(Checkpoint):
             trainer.logger.log_hyperparams(options, metrics, step=trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: VAEGANModule, *_: object) -> None:
-        if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # max_steps alone would end the epoch without its evaluation
         if trainer.should_stop or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return  # the epoch's own checkpoint is next
         now = time.monotonic()

@@ -16,8 +16,8 @@ class Screen(Callback):
     Where stdout is not a terminal there is no bar, only the lines.
     """
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._progress: Progress | None = None
         self._refreshed = 0.0
 

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
@@ -15,15 +15,16 @@ from vaegan.training.checkpoints import WholeFileIO, check_checkpoint
 from vaegan.training.device import describe_device, find_device
 from vaegan.training.memory import check_memory, has_room_to_spare, keep_freed_memory
 from vaegan.training.module import VAEGANModule
+from vaegan.training.parallel import Group
 from vaegan.training.pictures import Pictures
 from vaegan.training.precision import choose_precision, set_matmul_precision
-from vaegan.training.recorder import Recorder
+from vaegan.training.recorder import Recorder, Stopping
 from vaegan.training.screen import Screen
 from vaegan.training.signals import Signals
 
 
-def set_up(plan: Plan, signals: Signals) -> tuple[Trainer, VAEGANModule, ImageData, Recorder]:
-    """Check that the plan can be run here, print with what, and begin its run folder.
+def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANModule, ImageData, Recorder]:
+    """Check that the plan can be run here; in the first process of the group print with what, and begin the run folder.
 
     Raises:
         UserError: as vaegan.train.train does; nothing is written then.
@@ -42,44 +43,49 @@ def set_up(plan: Plan, signals: Signals) -> tuple[Trainer, VAEGANModule, ImageDa
     step = check_checkpoint(plan) if plan.resumed else None
     data = ImageData(config.data, config.seed)
     data.prepare_data()
-    where = describe_device(device)
+    where = describe_device(device) + (f", {group.size} of them" if group.size > 1 else "")
 
-    screen = Screen()
+    is_first = group.rank == 0
+    screen = Screen(quiet=not is_first)
     counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
     screen.line(f"parameters  {sum(parameters.values()):,}: {counts}")
     screen.line(f"device      {where}, precision {precision}, float32 products: {matmul}")
     screen.line(f"run folder  {text.shown(folder)}\n")
     facts = {"device": where, "matmul": matmul, "parameters": parameters}
     recorder = Recorder(plan, screen, signals, facts)
-    folder.last.parent.mkdir(parents=True, exist_ok=True)
-    folder.write_config(config)
+    if is_first:
+        folder.last.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_config(config)
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its greetings say less than our summary
-    measured = []
-    if config.logger.metrics_every_n_epochs is not None:
-        from vaegan.training.evaluations import Evaluations
-
-        measured.append(Evaluations(config.logger.metrics_every_n_epochs))
     board = False
-    if config.logger.tensorboard:
-        # What was logged after the checkpoint is hidden, because it is logged again.
-        board = TensorBoardLogger(
-            folder.path, name="", version="tensorboard", default_hp_metric=False, purge_step=step and step + 1
-        )
+    callbacks: list[Callback] = [Stopping()]
+    if is_first:
+        callbacks += [screen, Pictures(folder, config.logger.images_every_n_epochs)]
+        if config.logger.metrics_every_n_epochs is not None:
+            from vaegan.training.evaluations import Evaluations
+
+            callbacks.append(Evaluations(config.logger.metrics_every_n_epochs))
+        callbacks.append(recorder)
+        if config.logger.tensorboard:
+            # What was logged after the checkpoint is hidden, because it is logged again.
+            board = TensorBoardLogger(
+                folder.path, name="", version="tensorboard", default_hp_metric=False, purge_step=step and step + 1
+            )
     trainer = Trainer(
         accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
+        devices=[group.rank] if device.type == "cuda" and group.size > 1 else 1,
         precision=config.trainer.precision,
         deterministic=config.trainer.deterministic,
         max_epochs=config.trainer.max_epochs,
         max_steps=config.trainer.max_steps or -1,
         default_root_dir=folder.path,
         logger=board,
-        callbacks=[screen, Pictures(folder, config.logger.images_every_n_epochs), *measured, recorder],
+        callbacks=callbacks,
         # Lightning's own environment, on a cluster too: its SLURM one would requeue the job and load files of its own.
         plugins=[WholeFileIO(), LightningEnvironment()],
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    return trainer, VAEGANModule(config), data, recorder
+    return trainer, VAEGANModule(config, group), data, recorder
