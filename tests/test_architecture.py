@@ -13,7 +13,7 @@ PACKAGE = Path(vaegan.__file__).parent
 # Each room may import from itself and from rooms of a lower floor.
 FLOORS = [
     {"errors", "files", "randomness"},
-    {"config", "losses", "networks"},
+    {"config", "losses", "networks", "vetting"},
     {"model", "cli"},
     {"runs"},
     {"data", "reporting"},
