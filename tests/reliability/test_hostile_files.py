@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import shlex
 import shutil
 import socket
@@ -513,15 +514,16 @@ REFUSED = {
     "seed: ${run_folder:SENTINEL,null}": "is no name for an experiment",
     "seed: ${run_folder:../../outside/x,null}": "is no name for an experiment",
     "seed: ${eval:1}": "eval",
-    "seed: ${python:os.getcwd()}": "python",
+    "seed: ${python:os.getcwd()}": "ConfigCompositionException",
     "seed: ${oc.env:HOME}": "seed must be a whole number",
     "seed: !!python/object/apply:os.system ['touch SENTINEL']": "cannot be composed",
     "!!python/object/apply:os.system ['touch SENTINEL']": "cannot be composed",
     f"_target_: {OPEN}": "_target_ is not an option",
     **{
         f"{group}: {OPEN}": f"{group}._target_ is not an option"
-        for group in ("data", "model", "objective", "optimizer", "trainer", "train", "logger")
+        for group in ("data", "model", "objective", "optimizer", "trainer")
     },
+    **{f"{group}: {OPEN}": "trainer.devices" for group in ("train", "logger")},  # which is seen first
     f"evil: {OPEN}": "evil is not an option",
     f"data: {{name: {OPEN}}}": "data.name",
 }
@@ -600,10 +602,14 @@ def test_no_function_that_a_configuration_names_is_called(place, own, scenario, 
     for number, (text, answer) in enumerate(texts):
         content = f"# @package _global_\n{text}\n".replace("SENTINEL", str(sentinel))
         (own / "experiment" / f"evil{number}.yaml").write_text(content)
-        cases[text] = ["--config-dir", str(own), f"+experiment=evil{number}"], answer
+        # conf/config.yaml's choice of these groups wins over that of an experiment, but not over one that is typed.
+        typed = [
+            choice.replace(": ", "=") for choice in re.findall(r"override /(hydra/(?:launcher|sweeper): \w+)", text)
+        ]
+        cases[text] = ["--config-dir", str(own), f"+experiment=evil{number}", *typed], answer
         if trials(0, 1) and "mode: MULTIRUN" not in text:
             answer = "" if "hydra" not in text and "defaults" not in text else answer
-            cases[f"{text}, in a sweep"] = ["-m", "--config-dir", str(own), f"+experiment=evil{number}"], answer
+            cases[f"{text}, in a sweep"] = ["-m", "--config-dir", str(own), f"+experiment=evil{number}", *typed], answer
     for text, answer in list(REFUSED_ARGUMENTS.items())[:: trials(7, 1)]:
         argument = text.replace("SENTINEL", str(sentinel))
         cases[text] = [argument], answer
