@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from small_data import mirrors, small  # noqa: F401  (fixtures)
 
 from vaegan import cli, config, runs
 

@@ -14,7 +14,7 @@ PACKAGE = Path(vaegan.__file__).parent
 FLOORS = [
     {"errors", "files", "randomness"},
     {"sealed"},
-    {"config", "losses", "networks"},
+    {"config", "losses", "networks", "vetting"},
     {"model", "cli"},
     {"runs"},
     {"data", "reporting"},

@@ -21,7 +21,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaegan import config
+from vaegan import config, vetting
 from vaegan.errors import UserError
 
 _PACKAGE = Path(__file__).parent
@@ -91,6 +91,7 @@ def run_command(job: Callable[[Composition], None], config_name: str, options: t
             raise UserError(
                 "--experimental-rerun is not offered: it would unpickle, and so execute, the file it is given."
             )
+        vetting.vet_what_hydra_composes()
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(composed)()
     except KeyboardInterrupt:
         print("vaegan: interrupted", file=sys.stderr)
@@ -115,6 +116,8 @@ def _run_folder(experiment: str, resume: str | None) -> str:
     """
     if resume is not None:
         return "."
+    if ".." in Path(experiment).parts or Path(experiment).is_absolute():
+        raise UserError(f"{experiment!r} is no name for an experiment: its runs would lie outside outputs/.")
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for number in itertools.count(1):
         folder = Path("outputs", experiment, started if number == 1 else f"{started}-{number}")

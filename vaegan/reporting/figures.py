@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from vaegan.files import replacing
 from vaegan.reporting import grids
 from vaegan.reporting.collect import Run
 from vaegan.reporting.comparison import (
@@ -72,8 +73,10 @@ def write(figures: Iterator[tuple[str, str, Figure]], section: Section, folder: 
     for name, caption, figure in figures:
         paths = [folder / f"{section.data}_{name}{suffix}" for suffix in (".png", ".svg")]
         with matplotlib.rc_context(STYLE):
-            figure.savefig(paths[0], dpi=150)
-            figure.savefig(paths[1], dpi=150, metadata={"Date": None})
+            with replacing(paths[0]) as temporary:
+                figure.savefig(temporary, dpi=150, format="png")
+            with replacing(paths[1]) as temporary:
+                figure.savefig(temporary, dpi=150, format="svg", metadata={"Date": None})
         plt.close(figure)
         yield Picture(caption, *paths)
 

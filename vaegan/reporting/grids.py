@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from vaegan.files import replacing
+
 _SIDE = 28  # pixels of an image
 _GAP = 1  # pixels between two images
 _SCALE = 2  # every pixel is drawn this many times as large
@@ -42,7 +44,8 @@ def save(picture: np.ndarray, path: Path, rows: list[str] | None = None) -> None
     text = PngInfo()
     if rows:
         text.add_text(_ROWS, ",".join(rows))
-    Image.fromarray(picture).save(path, pnginfo=text)
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG", pnginfo=text)
 
 
 def read_rows(path: Path) -> dict[str, np.ndarray]:

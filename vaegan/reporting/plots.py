@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from vaegan.files import replacing
+
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
 DIGIT_COLOURS = matplotlib.colormaps["tab10"].colors
@@ -61,5 +63,6 @@ def loss_curves(rows: list[dict[str, Any]], path: Path) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
     plt.close(figure)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from vaegan.files import replacing
 from vaegan.reporting.plots import DIGIT_COLOURS, TEST_COLOUR, TRAIN_COLOUR, VAL_COLOUR, scatter_digits
 
 _GREY = "#999999"
@@ -133,5 +134,6 @@ def discriminator(histograms: dict[str, list[float]], path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
     plt.close(figure)
