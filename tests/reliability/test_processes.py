@@ -35,8 +35,11 @@ def test_two_processes_compute_what_one_does_and_say_it_once(batch_norm, scenari
         for ours, theirs in zip(two.read_metrics(), one.read_metrics(), strict=True):
             for name, value in theirs.items():
                 # The biases before a BatchNorm have a gradient of 0 but for rounding, of which Adam makes steps; training
-                # does not see them, the running means at evaluation do.
-                tolerance = 2e-2 if batch_norm and name.startswith("test/") else 2e-4
+                # does not see them, but the running means of an evaluation do.
+                sees_biases = batch_norm and name.startswith("test/")
+                if sees_biases and name not in ("test/loss", "test/reconstruction"):
+                    continue
+                tolerance = 2e-3 if sees_biases else 2e-4
                 t.trial(ours[name] == pytest.approx(value, rel=tolerance), f"{name}: {ours[name]} and {value}")
         lines = [[line.split()[0] for line in done[devices].stdout.splitlines() if line.strip()] for devices in (1, 2)]
         t.trial(lines[0] == lines[1] and done[2].stderr == "", f"printed {done[2].stdout} {done[2].stderr}")

@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing import connection, process
 
@@ -24,7 +25,7 @@ def run_in_processes(function: Callable[..., None], plan: Plan) -> None:
     step by step. When one ends before its time the others are killed: they would wait for it for ever.
 
     Raises:
-        UserError: what the first process raised, or that another one died.
+        UserError: what the first process raised, or that a process was killed.
         SystemExit: as the first process ended.
     """
     context = multiprocessing.get_context("spawn")
@@ -113,10 +114,13 @@ def _run(function: Callable[..., None], plan: Plan, rank: int, store: str, answe
         dist.init_process_group("nccl" if on_gpu else "gloo", init_method=f"file://{store}", rank=rank, world_size=size)
         function(plan, Group(rank, size))
         dist.destroy_process_group()
-    except UserError as error:
+    except Exception as error:
+        is_mistake = isinstance(error, UserError)
         if rank == 0:
-            answers.send(str(error))
-        sys.exit(2)
+            answers.send(UserError(str(error)) if is_mistake else traceback.format_exc())
+        elif not is_mistake:
+            traceback.print_exc()
+        sys.exit(2 if is_mistake else 1)
 
 
 def _end_with_parent() -> None:
