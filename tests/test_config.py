@@ -41,6 +41,7 @@ def with_value(name: str, value: object) -> dict:
         ("model.dropout", 1.0, "a number >= 0 and < 1"),
         ("objective.kind", "vegan", "one of autoencoder, vae, gan, vaegan"),
         ("objective.fakes", "priors", "did you mean prior?"),
+        ("objective.kind", ["vae"], "one of autoencoder, vae, gan, vaegan"),
         ("optimizer.vae.lr", 0, "a number > 0"),
         ("optimizer.vae.betas", [0.9], "a list of 2 numbers"),
         ("optimizer.vae.betas", [0.9, 1.0], "< 1"),
@@ -49,6 +50,9 @@ def with_value(name: str, value: object) -> dict:
         ("trainer", 5, "a group of options"),
         ("seed", -1, "a whole number >= 0"),
         ("seed", 2**32, "a whole number"),
+        ("trainer.max_epochs", 2**63, "a whole number >= 1"),
+        ("data.root", "a\0b", r"not 'a\x00b'"),
+        ("data.root", ["a"] * 99, "not ['a', 'a', 'a', "),
     ],
 )
 def test_wrong_value_names_key_expectation_and_value(name, value, expected):
@@ -56,6 +60,11 @@ def test_wrong_value_names_key_expectation_and_value(name, value, expected):
         config.check(with_value(name, value))
     assert name in str(error.value)
     assert expected in str(error.value)
+
+
+def test_a_number_too_long_to_be_written_is_refused_all_the_same():
+    with pytest.raises(UserError, match=r"seed must be .*, not a number of thousands of digits\."):
+        config.check(with_value("seed", 10**5000))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,9 +147,12 @@ def _sentence(error: Exception, options: type = config.Config) -> str:
     if isinstance(error, UserError):
         return message
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        return f"{error.filename} cannot be used ({error.strerror}); choose another path or free it."
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        name = error.filename or "a file or the disk"
+        return f"{name} cannot be used ({error.strerror or error}); choose another path or free it."
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
+        if not error.options:
+            return f"{group}={name} does not exist."
         options = [option.removesuffix(".yaml") for option in error.options]
         match = config.nearest(name, options)
         hint = f"did you mean {group}={match}? " if match else ""
@@ -160,14 +164,40 @@ def _sentence(error: Exception, options: type = config.Config) -> str:
             return f"{match[1]} are several values; write them as a list, {match[1].partition('=')[0]}=[A,B]."
         return f"{match[1]} are several values, which need a multirun: add -m."
     if match := re.search(r"Missing mandatory value: (\S+)", message):
-        return f"{match[1]} is missing; give it a value, {match[1]}=..."
+        name = getattr(error, "full_key", None) or match[1]
+        return f"{name} is missing; give it a value, {name}=..."
     if match := re.search(r"Could not override '([^']+)'\.?\s*No match in the defaults list", message):
         group = match[1].partition("@")[0]
         if group == "experiment":
             return "experiment is added, not replaced; write +experiment=NAME."
         return config.unknown_option(group, options)
-    if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", message):
-        return config.unknown_option(match[1], options)
+    if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", message):
+        return f"{match[1]} is there already; write {match[1]}=VALUE, without +."
+    if match := re.search(r"Could not (override|append to config|delete from config)[^']*'([^']+)'", message):
+        if match[1] == "delete from config" and match[2] in config.option_names(options):
+            return f"{match[2]} cannot be taken out; leave out ~{match[2]}, or give it another value."
+        in_group = getattr(error.__cause__, "full_key", None) or ""  # model.a, where all of model was to be {a: 1}
+        return config.unknown_option(in_group if in_group.startswith(f"{match[2]}.") else match[2], options)
+    if match := re.search(r"In '([^']+)': .*Cannot merge DictConfig with ListConfig", message):
+        return (
+            f"{_merged_key(error)} in {match[1]} is a list where a group of options belongs, or the reverse; "
+            f"`python -m vaegan.config` lists all."
+        )
+    if isinstance(error, HydraException) and not message and error.__cause__ is not None:
+        return _sentence(error.__cause__, options)
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        made = ", made of train.resume" if error.full_key == "hydra.run.dir" else ""
+        return f"{error.full_key}{made}: {message.partition(' full_key:')[0]}."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return message or type(error).__name__
-    return f"the configuration cannot be composed ({type(error).__name__}: {message}); check the files it is made of."
+    typed = ", ".join(argument[:100] for argument in sys.argv[1:])
+    return (
+        f"the configuration cannot be composed ({type(error).__name__}: {message}); check {typed or 'what was typed'} and "
+        f"the files it is made of."
+    )
+
+
+def _merged_key(error: Exception) -> str:
+    """The dotted key at which OmegaConf could not merge two files, which its message leaves out."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "_map_merge"]
+    return ".".join(str(frame.f_locals.get("key")) for frame in frames) or "something"

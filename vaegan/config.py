@@ -312,7 +312,7 @@ def _check_combinations(config: Config) -> None:
 def _read(kind: Any, value: Any, path: str, root: type) -> Any:
     """`value` as an instance of the dataclass or union of dataclasses `kind`; `path` is its dotted name below `root`."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{path.rstrip('.') or 'the configuration'} must be a group of options, not {value!r}.")
+        raise UserError(f"{path.rstrip('.') or 'the configuration'} must be a group of options, not {_shown(value)}.")
     if get_origin(kind) in (Union, types.UnionType):
         kind = _pick_kind(kind, value, path)
     hints = get_type_hints(kind)
@@ -337,8 +337,8 @@ def _read(kind: Any, value: Any, path: str, root: type) -> Any:
 def _pick_kind(union: Any, value: Mapping[str, Any], path: str) -> Any:
     kinds = {get_args(get_type_hints(member)["kind"])[0]: member for member in get_args(union)}
     given = value.get("kind")
-    if given not in kinds:
-        raise UserError(f"{path}kind must be one of {', '.join(kinds)}, not {given!r}.")
+    if not isinstance(given, str) or given not in kinds:
+        raise UserError(f"{path}kind must be one of {', '.join(kinds)}, not {_shown(given)}.")
     return kinds[given]
 
 
@@ -350,8 +350,17 @@ def _value(hint: Any, field: dataclasses.Field, value: Any, name: str) -> Any:
         for given in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(given, str) and given not in choices and (match := nearest(given, choices)):
                 suffix = f"; did you mean {match}?"
-        raise UserError(f"{name} must be {_expected(hint, field)}, not {value!r}{suffix or '.'}")
+        raise UserError(f"{name} must be {_expected(hint, field)}, not {_shown(value)}{suffix or '.'}")
     return accepted
+
+
+def _shown(value: Any) -> str:
+    """`value` as a sentence quotes it: the beginning of what is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
@@ -363,6 +372,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 _REFUSED = object()
 _LARGEST = 1e300  # leaves room to compute with
+_LARGEST_WHOLE = 2**63  # torch and files hold no more
 
 
 def _accept(hint: Any, value: Any) -> Any:
@@ -388,7 +398,9 @@ def _accept(hint: Any, value: Any) -> Any:
     if hint is float and isinstance(value, (int, float)):
         return float(value) if abs(value) < _LARGEST else _REFUSED  # false for NaN
     if hint is str:
-        return value if isinstance(value, str) and value else _REFUSED
+        return value if isinstance(value, str) and value and "\0" not in value else _REFUSED  # a path has no NUL
+    if hint is int and isinstance(value, int):
+        return value if abs(value) < _LARGEST_WHOLE else _REFUSED
     return value if isinstance(value, hint) else _REFUSED
 
 

@@ -375,7 +375,10 @@ def _resumed_config(requested: config.Config, folder: RunFolder, overrides: list
     A group or experiment on the command line asks for all its options; otherwise only the options named there count, and
     everything else is the stored run's.
     """
-    stored = config.flatten(config.to_dict(folder.read_config()))
+    try:
+        stored = config.flatten(config.to_dict(folder.read_config()))
+    except (UserError, OSError) as error:
+        raise UserError(f"train.resume: {error}") from error
     wanted = config.flatten(config.to_dict(requested))
     named = {override.lstrip("+~").partition("=")[0] for override in overrides}
     if named <= set(wanted):

@@ -58,7 +58,8 @@ def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         is_sealed = _check_checkpoint(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         version = content.get("vaegan_version")
-        content["state_dict"]
+        if not isinstance(content["state_dict"], dict):
+            raise TypeError("state_dict")
     except UserError:
         raise
     except Exception as error:  # torch raises many kinds for a damaged file

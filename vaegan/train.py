@@ -80,6 +80,11 @@ def fit(plan: runs.Plan, group: "Group") -> None:
             sentence = text.cannot_be_written(plan, error)
             recorder.finish("failed", sentence)
             raise UserError(sentence) from error
+        except Exception as error:
+            recorder.finish("failed", traceback.format_exc())
+            if plan.resumed and not recorder.has_begun:
+                raise UserError(f"{plan.checkpoint} does not fit the run ({type(error).__name__}: {error}).") from error
+            raise
         except BaseException:
             recorder.finish("failed", traceback.format_exc())
             raise

@@ -39,3 +39,9 @@ def test_a_batch_that_the_known_classes_cannot_fill_is_refused():
     data = ImageData(make_config("data=digits", "data.batch_size=1500", "data.held_out_class=7").data, seed=0)
     with pytest.raises(UserError, match="data.held_out_class=7 leaves .* smaller data.batch_size"):
         data.prepare_data()
+
+
+def test_a_home_folder_that_is_not_there_is_a_sentence_about_data_root():
+    data = ImageData(make_config("data=digits", "data.root='~nobody_of_this_name/data'").data, seed=0)
+    with pytest.raises(UserError, match="data.root is '~nobody_of_this_name/data', but there is no such home folder"):
+        data.prepare_data()

@@ -1,7 +1,5 @@
 """The LightningDataModule: a data set's images in memory, split, on the device that trains."""
 
-from pathlib import Path
-
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -32,7 +30,7 @@ class ImageData(LightningDataModule):
             UserError: a file is damaged, no source can be reached, or too few images are left without the held-out class.
         """
         if not self.splits:
-            images = sources.load(self.data.name, Path(self.data.root).expanduser() if self.data.root else None)
+            images = sources.load(self.data.name, sources.root_folder(self.data.root))
             train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels).long()
             test = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
             self.splits["train"] = self._known(*(part[: self.data.num_train] for part in train))

@@ -142,6 +142,14 @@ def load(name: str, root: Path | None) -> ImageSplits:
     return ImageSplits(train_images.reshape(-1, 784), train_labels, test_images.reshape(-1, 784), test_labels)
 
 
+def root_folder(root: str | None) -> Path | None:
+    """The option data.root as a path. Raises UserError where it begins with ~ and a user who is not known here."""
+    try:
+        return Path(root).expanduser() if root else None
+    except RuntimeError as error:
+        raise UserError(f"data.root is {root!r}, but there is no such home folder; write the path in full.") from error
+
+
 def default_root() -> Path:
     """The folder for data sets where none is given: $VAEGAN_DATA, else `vaegan` in the user's cache folder."""
     if folder := os.environ.get("VAEGAN_DATA"):

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ class RealImages:
 
     def __init__(self, data: config.Data, device: torch.device):
         self.name = data.name
-        self.root = Path(data.root).expanduser() if data.root else None
+        self.root = sources.root_folder(data.root)
         self.device = device
         module = ImageData(data, seed=0)
         module.prepare_data()
@@ -72,7 +71,7 @@ def other_images(name: str, root: str | None) -> Tensor:
         NotApplicable: they cannot be had.
     """
     try:
-        return torch.from_numpy(sources.load(name, Path(root).expanduser() if root else None).test_images)
+        return torch.from_numpy(sources.load(name, sources.root_folder(root)).test_images)
     except UserError as error:
         raise NotApplicable(str(error).partition(":")[0]) from error
 

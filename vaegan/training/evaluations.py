@@ -1,11 +1,10 @@
 """A few cheap metrics while a run goes on, in TensorBoard: is the latent space used, are the samples digits?"""
 
-from pathlib import Path
-
 import torch
 from pytorch_lightning import Callback, Trainer
 
 from vaegan import randomness
+from vaegan.data import sources
 from vaegan.data.batches import pixels
 from vaegan.evaluation import features, generation, latent
 from vaegan.training.module import VAEGANModule
@@ -45,6 +44,6 @@ def cheap_metrics(module: VAEGANModule, splits: dict[str, tuple[torch.Tensor, to
             codes["train"], labels["train"], codes["test"], labels["test"]
         ).value
     z = randomness.normal((NUM_SAMPLES, module.model.latent_dim), device, module.config.seed, "scored prior")
-    network = features.load(data.name, Path(data.root).expanduser() if data.root else None, device)
+    network = features.load(data.name, sources.root_folder(data.root), device)
     values["classifier_score"] = generation.classifier_score(network(module.model.generate(z))[1]).value
     return values

@@ -62,6 +62,7 @@ class Recorder(Checkpoint):
         self.signals = signals
         self.rows: list[dict[str, Any]] = []
         self.best = math.inf
+        self.has_begun = False
         self._has_heading = False
         self._seconds_before = 0.0  # of this epoch, before the run was stopped inside it
         self.status: dict[str, Any] = {
@@ -103,6 +104,7 @@ class Recorder(Checkpoint):
             self.status["metrics"] = {name: value for name, value in last.items() if name not in ("epoch", "step")}
 
     def on_train_start(self, trainer: Trainer, pl_module: VAEGANModule) -> None:
+        self.has_begun = True
         self._epoch_started = self._checked = self._saved = time.monotonic()
         self.status |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if self.rows:
