@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help train sweep evaluate report test lint format tensorboard wheel clean
+.PHONY: help train sweep evaluate report test test-reliability lint format tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,6 +30,9 @@ report: $(VENV)/ready  ## tables, figures and a page of outputs/SWEEP
 
 test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-reliability: $(VENV)/ready  ## all trials of tests/reliability (an hour), their table in docs/reliability.md
+	$(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile --long --timeout 7200 --table docs/reliability.md $(ARGS)
 
 lint: $(VENV)/ready  ## check style and formatting
 	$(BIN)/ruff check .

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,20 @@ def scenario() -> Callable[[str], object]:
 def trials(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """`trials(short, long)`: how many to make."""
     return lambda short, long: long if request.config.getoption("--long") else short
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
+        session.config.workeroutput["scenarios"] = [asdict(found) for found in _scenarios.values()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for found in getattr(node, "workeroutput", {}).get("scenarios", ()):
+        whole = _scenarios.setdefault(found["name"], Scenario(found["name"]))
+        whole.trials += found["trials"]
+        whole.failures += found["failures"]
+        whole.notes += found["notes"]
 
 
 def _number(name: str) -> int:

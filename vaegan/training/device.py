@@ -1,5 +1,7 @@
 """Which device a run computes on."""
 
+import os
+
 import torch
 
 from vaegan.errors import UserError
@@ -17,7 +19,7 @@ def find_device(accelerator: str, option: str = "trainer.accelerator", number: i
     if not there[accelerator]:
         has = ", ".join(name for name, available in there.items() if available)
         raise UserError(f"{option}={accelerator} is not there on this machine; it has: {has}.")
-    there_are = {"cpu": number, "gpu": torch.cuda.device_count(), "mps": 1}[accelerator]
+    there_are = {"cpu": max(2, os.cpu_count() or 1), "gpu": torch.cuda.device_count(), "mps": 1}[accelerator]
     if there_are < number:
         raise UserError(f"trainer.devices is {number}, but this machine has {there_are} of accelerator {accelerator}.")
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))

@@ -10,9 +10,14 @@ import traceback
 from collections.abc import Callable
 from multiprocessing import connection, process
 
+import torch
+import torch.distributed as dist
+
 from vaegan.errors import UserError
 from vaegan.reporting import text
 from vaegan.runs import Plan
+from vaegan.training.device import find_device
+from vaegan.training.parallel import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 10.0
@@ -25,15 +30,16 @@ def run_in_processes(function: Callable[..., None], plan: Plan) -> None:
     step by step. When one ends before its time the others are killed: they would wait for it for ever.
 
     Raises:
-        UserError: what the first process raised, or that a process was killed.
+        UserError: there are not so many devices; what the first process raised; or that a process was killed.
         SystemExit: as the first process ended.
     """
+    on_gpu = find_device(plan.config.trainer.accelerator, number=plan.config.trainer.devices).type == "cuda"
     context = multiprocessing.get_context("spawn")
     answer, answers = context.Pipe(duplex=False)
     received: list[int] = []
     with tempfile.TemporaryDirectory() as meeting_place:
         processes = [
-            context.Process(target=_run, args=(function, plan, rank, f"{meeting_place}/store", answers))
+            context.Process(target=_run, args=(function, plan, rank, on_gpu, f"{meeting_place}/store", answers))
             for rank in range(plan.config.trainer.devices)
         ]
 
@@ -56,21 +62,26 @@ def run_in_processes(function: Callable[..., None], plan: Plan) -> None:
                     each.join()
             for number, handler in before.items():
                 signal.signal(number, handler)
-    answers.close()
+            for log in plan.folder.path.glob("process*.log"):
+                if log.stat().st_size == 0:
+                    log.unlink()
     if failed is None:
         return
+    if failed.exitcode < 0 and not received:
+        sentence = (
+            f"the process of device {processes.index(failed)} was killed by {signal.Signals(-failed.exitcode).name}; go on "
+            f"with: {text.resume_command(plan)}"
+        )
+        plan.folder.write_status(plan.folder.read_status() | {"state": "failed", "error": sentence})
+        raise UserError(sentence)
     if answer.poll():
-        raise UserError(answer.recv())
-    first = processes[0].exitcode
-    if received or (first is not None and first > 1):
-        sys.exit(first if first is not None and first > 0 else 128 + received[0])
-    rank, code = processes.index(failed), failed.exitcode
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed (see {plan.folder}/process{rank}.log)"
-    sentence = (
-        f"the process of device {rank} {how if rank or code < 0 else 'failed'}; go on with: {text.resume_command(plan)}"
-    )
-    plan.folder.write_status(plan.folder.read_status() | {"state": "failed", "error": sentence})
-    raise UserError(sentence)
+        error = answer.recv()
+        if isinstance(error, UserError):
+            raise error
+        print(error, file=sys.stderr)
+    elif failed is not processes[0]:
+        print(f"the process of device {processes.index(failed)} failed: see its log in {plan.folder}", file=sys.stderr)
+    sys.exit(128 + received[0] if received else 1)
 
 
 def _wait(processes: list[process.BaseProcess]) -> process.BaseProcess | None:
@@ -85,7 +96,9 @@ def _wait(processes: list[process.BaseProcess]) -> process.BaseProcess | None:
     return None
 
 
-def _run(function: Callable[..., None], plan: Plan, rank: int, store: str, answers: connection.Connection) -> None:
+def _run(
+    function: Callable[..., None], plan: Plan, rank: int, on_gpu: bool, store: str, answers: connection.Connection
+) -> None:
     """In the new process: meet the others, then call the function."""
     os.setsid()  # Ctrl-C reaches the parent alone
     for number in _SIGNALS:
@@ -96,15 +109,8 @@ def _run(function: Callable[..., None], plan: Plan, rank: int, store: str, answe
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log, stream.fileno())
 
-    import torch
-    import torch.distributed as dist
-
-    from vaegan.training.device import find_device
-    from vaegan.training.parallel import Group
-
     size = plan.config.trainer.devices
     try:
-        on_gpu = find_device(plan.config.trainer.accelerator, number=size).type == "cuda"
         if on_gpu:
             torch.cuda.set_device(rank)
         else:

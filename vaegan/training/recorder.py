@@ -109,6 +109,9 @@ class Recorder(Checkpoint):
         self.status |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if self.rows:
             self.folder.write_metrics(self.rows)
+            is_after_epoch = self.rows[-1]["step"] == trainer.global_step
+            if is_after_epoch and self.rows[-1].get("val/loss") == self.best:  # a kill may have come in between
+                keep_as(self.plan.checkpoint, self.folder.best)
         else:
             self.folder.metrics.unlink(missing_ok=True)
         self._write_status()
