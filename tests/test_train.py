@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -196,6 +195,37 @@ def test_best_is_the_lowest_validation_loss_and_outlives_a_resume(run_digits):
     assert load_checkpoint(folder.best)["global_step"] == best["step"]
 
 
+def test_best_is_mended_where_a_kill_came_between_the_two_checkpoints(run_digits):
+    folder = run_digits("data.num_val=300", "trainer.max_epochs=2")
+    rows = folder.read_metrics()
+    assert rows[1]["val/loss"] < rows[0]["val/loss"]
+    folder.best.unlink()
+    folder.previous.rename(folder.best)  # as if killed after last.ckpt was written and before best.ckpt was
+    folder.write_status(folder.read_status() | {"state": "running"})
+    run_digits(f"train.resume={folder}")
+    assert load_checkpoint(folder.best)["global_step"] == rows[1]["step"]
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    stale = [
+        folder.last.with_name("last.ckpt.part"),
+        folder.images / "curves.png.part",
+        folder.path / "status.json.part",
+    ]
+    for path in stale:
+        path.write_bytes(b"half")
+    with held(make_plan(folder.path, f"train.resume={folder}", "trainer.max_epochs=2")):
+        assert not any(path.exists() for path in stale)
+
+
+def test_tensorboard_shows_no_step_twice_after_going_back(run_digits):
+    folder = run_digits("trainer.max_epochs=3", "logger.images_every_n_epochs=99")
+    run_digits(f"train.resume={folder}", "train.checkpoint=previous")
+    board = EventAccumulator(str(folder.tensorboard), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == [15, 30, 45]
+
+
 def test_plateau_looks_at_the_validation_loss(run_digits):
     folder = run_digits(*OVERFITTING, "trainer.max_epochs=60", "optimizer.schedule=plateau", "optimizer.patience=5")
     rates = [group["param_groups"][0]["lr"] for group in state(folder)["optimizer_states"]]
@@ -306,44 +336,3 @@ def test_damaged_data_is_named_with_exit_code_2(tmp_path):
     assert "train-images-idx3-ubyte" in done.stderr
     assert "SHA-256" in done.stderr
     assert not (tmp_path / "outputs").exists()
-
-
-@pytest.mark.parametrize("signal_number, exit_code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_how_to_go_on_and_does(signal_number, exit_code, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vaegan.train", "+experiment=smoke", "trainer.max_epochs=5000"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if line.strip().startswith("2/"):
-            break
-    process.send_signal(signal_number)
-    printed, errors = process.communicate(timeout=60)
-    assert process.returncode == exit_code, errors
-    assert "Traceback" not in errors
-    (folder,) = (tmp_path / "outputs" / "smoke").iterdir()
-    assert f"python -m vaegan.train train.resume={folder.relative_to(tmp_path)}" in printed
-    status = RunFolder(folder).read_status()
-    assert (status["state"], status["error"]) == ("interrupted", signal_number.name)
-    done = command(f"train.resume={folder}", f"trainer.max_epochs={status['epoch'] + 1}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(RunFolder(folder).read_metrics()) == status["epoch"] + 1
-
-
-def test_the_second_of_two_runs_is_refused_and_a_third_too(run_digits, tmp_path):
-    """The one that is refused must not take the first one's lock away."""
-    plan = make_plan(tmp_path / "run", *SMALL)
-    with held(plan):
-        for _ in range(2):
-            done = command(*SMALL, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
-            assert done.returncode == 2
-            assert "in use by another run" in done.stderr
-
-
-def test_a_run_in_use_is_not_joined(tmp_path):
-    plan = make_plan(tmp_path / "run", *SMALL, "trainer.max_epochs=1")
-    with plan.folder.in_use():
-        train(plan)
-        done = command(f"train.resume={plan.folder}", "trainer.max_epochs=2", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "in use by another run" in done.stderr

@@ -69,6 +69,12 @@ def trials(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     return lambda short, long: long if request.config.getoption("--long") else short
 
 
+@pytest.fixture
+def long_only(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--long"):
+        pytest.skip("only in make test-reliability")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
         session.config.workeroutput["scenarios"] = [asdict(found) for found in _scenarios.values()]

@@ -27,14 +27,12 @@ def one_sentence(done: subprocess.CompletedProcess) -> bool:
     return done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("vaegan: ")
 
 
-def test_a_disk_that_fills_up(small_disk, scenario, trials, tmp_path):
+def test_a_disk_that_fills_up(run_digits, small_disk, scenario, trials, tmp_path):
     """Filled up to a random rest while the run goes on: the checkpoint is whole, and the run goes on once there is room."""
     with scenario("6 Disk full: the old checkpoint stays whole, one sentence") as t:
-        whole = RunFolder(tmp_path / "whole")
-        assert train(*RUN, "trainer.max_epochs=3", f"hydra.run.dir={whole}", cwd=tmp_path).returncode == 0
+        whole = run_digits(*RUN, "trainer.max_epochs=3", folder="whole")
         for trial in range(trials(1, 20)):
-            run = RunFolder(small_disk / f"run{trial}")
-            assert train(*RUN, f"hydra.run.dir={run}", cwd=tmp_path).returncode == 0
+            run = run_digits(*RUN, folder=f"{small_disk}/run{trial}")
             before = load_checkpoint(run.last)["global_step"]
             rest = 170_000 * trial + 4096
             free = shutil.disk_usage(small_disk).free
@@ -50,32 +48,29 @@ def test_a_disk_that_fills_up(small_disk, scenario, trials, tmp_path):
                 )
                 t.trial(one_sentence(done) and said and kept >= before, f"rest {rest}: {done.returncode} {done.stderr}")
                 assert not list(run.path.rglob("*.part"))
-                again = train(f"train.resume={run}", "trainer.max_epochs=3", cwd=tmp_path)
-                assert again.returncode == 0, again.stderr
+                run_digits(f"train.resume='{run}'", "trainer.max_epochs=3")
             assert_same_training(whole, run)
             shutil.rmtree(run.path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a limit of POSIX systems")
-def test_a_file_that_may_not_grow(scenario, trials, tmp_path):
+def test_a_file_that_may_not_grow(run_digits, scenario, trials):
     """The system's limit on a file's size, as a quota acts: the checkpoint cannot be written, smaller files can."""
     with scenario("6 Disk full: a limit on a file's size") as t:
-        for trial, limit in enumerate((100_000, 2_500_000, 500_000, 5_000, 50_000)[: trials(2, 5)]):
-            run = RunFolder(tmp_path / f"run{trial}")
-            assert train(*RUN, f"hydra.run.dir={run}", cwd=tmp_path).returncode == 0
+        for limit in (100_000, 2_500_000, 500_000, 5_000, 50_000)[: trials(1, 5)]:
+            run = run_digits(*RUN, folder=str(limit))
             before = run.last.read_bytes()
             done = train(
-                f"train.resume={run}", "trainer.max_epochs=2", cwd=tmp_path,
+                f"train.resume={run}", "trainer.max_epochs=2", cwd=run.path.parent,
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # noqa: B023
             )  # fmt: skip
             t.trial(one_sentence(done) and run.last.read_bytes() == before, f"{limit}: {done.returncode} {done.stderr}")
             assert "File too large" in done.stderr
 
 
-def test_a_folder_that_may_not_be_written(scenario, tmp_path):
+def test_a_folder_that_may_not_be_written(run_digits, scenario, tmp_path):
     with scenario("6 Read-only folder: one sentence, nothing changed") as t:
-        run = RunFolder(tmp_path / "run")
-        assert train(*RUN, f"hydra.run.dir={run}", cwd=tmp_path).returncode == 0
+        run = run_digits(*RUN)
         before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
         with read_only(run.path):
             done = train(f"train.resume={run}", "trainer.max_epochs=2", cwd=tmp_path)

@@ -80,26 +80,35 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_not_finite_stops_the_run_and_is_named(case, bad, run_digits, monkeypatch, scenario, tmp_path):
+def test_what_is_not_finite_stops_the_run_and_is_named(case, run_digits, monkeypatch, scenario, trials, tmp_path):
     spoil, sentence = CASES[case]
-    monitored: list[VAEGANModule] = []
-    start = VAEGANModule.on_train_epoch_start
-    monkeypatch.setattr(
-        VAEGANModule, "on_train_epoch_start", lambda self: (monitored.append(self), start(self))[1], raising=False
-    )
-    spoil(monkeypatch, bad, monitored)
-    with scenario("5 Non-finite: stopped, term and step named, the last good checkpoint kept") as t:
-        with pytest.raises(UserError, match=sentence + r", so training stops; .*\(the checkpoint of step 12 is kept\)"):
-            run_digits(*RUN)
-        folder = RunFolder(tmp_path / "run")
-        for path in (folder.last, folder.best):
-            kept = load_checkpoint(path)
-            finite = all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
-            t.trial(kept["global_step"] == STEPS_PER_EPOCH and finite, path)
-        status = json.loads(folder.status.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert status["state"] == "failed"
+    for bad in (math.nan, math.inf, -math.inf)[: trials(1, 3)]:
+        monitored: list[VAEGANModule] = []
+        start = VAEGANModule.on_train_epoch_start
+
+        def on_train_epoch_start(self, monitored=monitored, start=start):
+            monitored.append(self)
+            start(self)
+
+        with (
+            monkeypatch.context() as patched,
+            scenario("5 Non-finite: stopped and named, the last good checkpoint kept") as t,
+        ):
+            patched.setattr(VAEGANModule, "on_train_epoch_start", on_train_epoch_start)
+            spoil(patched, bad, monitored)
+            said = sentence + r", so training stops; .*\(the checkpoint of step 12 is kept\)"
+            with pytest.raises(UserError, match=said):
+                run_digits(*RUN, folder=str(bad))
+            folder = RunFolder(tmp_path / str(bad))
+            for path in (folder.last, folder.best):
+                kept = load_checkpoint(path)
+                finite = all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
+                t.trial(kept["global_step"] == STEPS_PER_EPOCH and finite, path)
+            status = json.loads(
+                folder.status.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+            )
+            assert status["state"] == "failed"
 
 
 @pytest.mark.parametrize("network", ["encoder", "decoder", "discriminator"])

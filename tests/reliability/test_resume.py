@@ -54,7 +54,7 @@ def test_going_on_inside_an_epoch_is_exact(run_digits, stopped_at, scenario, tri
         for number, setting in enumerate(SETTINGS[:: trials(5, 1)]):
             overrides = options(*setting)
             whole = run_digits(*overrides, folder=f"whole{number}")
-            steps = random.Random(number).sample([step for step in range(1, STEPS) if step % 15], trials(2, 8))
+            steps = random.Random(number).sample([step for step in range(1, STEPS) if step % 15], trials(1, 8))
             for step in steps:
                 name = f"part{number}-{step}"
                 stopped_at(step, *overrides, folder=name)
@@ -67,7 +67,7 @@ def test_going_on_inside_an_epoch_is_exact(run_digits, stopped_at, scenario, tri
 
 def test_going_on_after_an_epoch_is_exact(run_digits, stopped_at, scenario, trials, tmp_path):
     with scenario("1 Exact resume: stopped after an epoch") as t:
-        for number, setting in enumerate(SETTINGS[:: trials(7, 1)]):
+        for number, setting in enumerate(SETTINGS[:: trials(12, 1)]):
             overrides = options(*setting)
             whole = run_digits(*overrides, folder=f"whole{number}")
             for epoch in range(1, EPOCHS + 1):

@@ -34,13 +34,12 @@ def start(cwd: Path, *arguments: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_at_any_moment_leaves_a_run_that_goes_on_exactly(number, scenario, trials, tmp_path):
+def test_a_signal_at_any_moment_leaves_a_run_that_goes_on_exactly(number, run_digits, scenario, trials, tmp_path):
     code = 128 + number
     with scenario(f"4 Signals: {number.name} at a random moment, exit code {code}, exact resume") as t:
-        whole = RunFolder(tmp_path / "whole")
-        subprocess.run([*TRAIN, *RUN, f"hydra.run.dir={whole}"], cwd=tmp_path, check=True, capture_output=True)
+        whole = run_digits(*RUN, folder="whole")
         moments = random.Random(number)
-        for trial in range(trials(1, 10)):
+        for trial in range(trials(1, 20)):
             part = RunFolder(tmp_path / f"part{trial}")
             with start(tmp_path, *RUN, f"hydra.run.dir={part}") as process:
                 wait_for(lambda: part.status.exists())  # noqa: B023
@@ -52,7 +51,7 @@ def test_a_signal_at_any_moment_leaves_a_run_that_goes_on_exactly(number, scenar
             if process.returncode == code:
                 assert part.read_status()["state"] == "interrupted"
                 assert "go on with: python -m vaegan.train train.resume=" in printed
-                subprocess.run([*TRAIN, f"train.resume={part}"], cwd=tmp_path, check=True, capture_output=True)
+                run_digits(f"train.resume={part}")
             try:
                 assert_same_training(whole, part)
                 t.trial(True)
@@ -65,7 +64,7 @@ def test_a_signal_before_the_first_step_leaves_nothing(number, scenario, trials,
     """While torch is being imported, the memory is looked at and the images are read."""
     with scenario("4 Signals: before the first step, nothing is left") as t:
         moments = random.Random(number)
-        for _ in range(trials(2, 10)):
+        for _ in range(trials(1, 10)):
             with start(tmp_path, *RUN) as process:
                 wait_for(lambda: (tmp_path / "outputs").exists())
                 time.sleep(moments.uniform(0, 1))
@@ -105,7 +104,7 @@ def test_a_large_model_stops_within_five_seconds(scenario, trials, tmp_path):
 def test_the_other_jobs_of_a_sweep_go_on(scenario, trials, tmp_path):
     with scenario("4 Signals: SIGTERM of one job of a sweep, the others finish") as t:
         for trial in range(trials(1, 3)):
-            jobs = [*SMALL, "seed=0,1,2", "trainer.max_epochs=40", f"hydra.sweep.dir={tmp_path / f'sweep{trial}'}"]
+            jobs = [*SMALL, "seed=0,1,2", "trainer.max_epochs=15", f"hydra.sweep.dir={tmp_path / f'sweep{trial}'}"]
             first = RunFolder(tmp_path / f"sweep{trial}" / "seed0")
             with started(tmp_path, *jobs) as sweep:
                 wait_for(lambda: first.read_status().get("epoch"))  # noqa: B023

@@ -62,6 +62,7 @@ class Recorder(Checkpoint):
         self.signals = signals
         self.rows: list[dict[str, Any]] = []
         self.best = math.inf
+        self._is_best = False  # the model that is being saved
         self.has_begun = False
         self._has_heading = False
         self._seconds_before = 0.0  # of this epoch, before the run was stopped inside it
@@ -90,6 +91,7 @@ class Recorder(Checkpoint):
             "rows": self.rows,
             "epoch_seconds": self.status["epoch_seconds"],
             "seconds_of_epoch": self._seconds_of_epoch(),
+            "is_best": self._is_best,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -98,6 +100,8 @@ class Recorder(Checkpoint):
         self.rows = state_dict["rows"]
         self.status["epoch_seconds"] = state_dict["epoch_seconds"]
         self._seconds_before = state_dict.get("seconds_of_epoch", 0.0)
+        if state_dict.get("is_best"):  # a kill may have come before best.ckpt was written
+            keep_as(self.plan.checkpoint, self.folder.best)
         if self.rows:
             last = self.rows[-1]
             self.status["epoch"] = last["epoch"]
@@ -109,9 +113,6 @@ class Recorder(Checkpoint):
         self.status |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if self.rows:
             self.folder.write_metrics(self.rows)
-            is_after_epoch = self.rows[-1]["step"] == trainer.global_step
-            if is_after_epoch and self.rows[-1].get("val/loss") == self.best:  # a kill may have come in between
-                keep_as(self.plan.checkpoint, self.folder.best)
         else:
             self.folder.metrics.unlink(missing_ok=True)
         self._write_status()
@@ -161,12 +162,12 @@ class Recorder(Checkpoint):
         self.status["metrics"] = pl_module.metrics
 
         score = pl_module.metrics.get("val/loss", math.inf)
-        improved = score < self.best
-        if improved:
-            self.best = score
+        self._is_best = score < self.best
+        self.best = min(score, self.best)
         self._save(trainer, pl_module)
-        if improved:
+        if self._is_best:
             keep_as(self.folder.last, self.folder.best)
+            self._is_best = False
         self._write_status()
         self.signals.raise_received()
 
