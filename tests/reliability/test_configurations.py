@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 import yaml
-from conftest import make_plan
+from conftest import make_config, make_plan
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -272,7 +272,9 @@ def misused_command_line(draw: st.DrawFn) -> Mistake:
 
 
 def _devices(draw: st.DrawFn) -> Mistake:
-    return Mistake("trainer.devices", {"trainer.devices": draw(st.integers(2, 2**63 - 1))})
+    """So many that they cannot share the default batch."""
+    number = draw(st.integers(2, 2**63 - 1).filter(lambda number: BATCH_SIZE % number))
+    return Mistake("trainer.devices", {"trainer.devices": number})
 
 
 def _num_val(draw: st.DrawFn) -> Mistake:
@@ -301,6 +303,7 @@ def _gan_batch_norm(draw: st.DrawFn) -> Mistake:
     return Mistake("model.batch_norm_output", {"model.batch_norm_output": True}, ("objective=gan",))
 
 
+BATCH_SIZE = make_config().data.batch_size
 COMBINATIONS = [_devices, _num_val, _batch_size, _metrics, _gan_noise, _gan_batch_norm]  # of config._check_combinations
 
 
