@@ -18,7 +18,7 @@ import vaegan
 from vaegan import config
 from vaegan.errors import UserError
 from vaegan.runs import RunFolder, held
-from vaegan.sealed import load_checkpoint
+from vaegan.sealed import load_checkpoint, save_checkpoint
 from vaegan.train import train
 
 
@@ -165,6 +165,16 @@ def test_resume_with_the_checkpoint_of_another_run_names_the_difference(run_digi
     with pytest.raises(UserError, match=r"last\.ckpt was made with model\.latent_dim=5, not 4"):
         run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
     assert folder.status.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "part, value", [("optimizer_states", [{}]), ("loops", {}), ("state_dict", {}), ("callbacks", 5)]
+)
+def test_resume_with_a_checkpoint_that_lacks_a_part_is_refused_in_a_sentence(part, value, run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    save_checkpoint(load_checkpoint(folder.last) | {part: value}, folder.last)
+    with pytest.raises(UserError, match=r"last\.ckpt does not fit the run \("):
+        run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
 
 
 def test_rows_beyond_the_checkpoint_are_trained_again(run_digits):

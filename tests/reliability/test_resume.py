@@ -10,6 +10,7 @@ import torch
 from runs_compared import assert_same_training
 
 from vaegan.runs import RunFolder
+from vaegan.sealed import load_checkpoint
 from vaegan.training.module import VAEGANModule
 
 EPOCHS = 3
@@ -100,6 +101,7 @@ def test_going_on_from_the_checkpoint_before_the_last_is_exact(run_digits, stopp
         whole = run_digits(*BASE, folder="whole")
         part = RunFolder(tmp_path / "part")
         stopped_at(20, *overrides, folder="part")
+        assert load_checkpoint(part.previous)["global_step"] == 19
         run_digits(f"train.resume={part}", "train.checkpoint=previous")
         t.trial(*same(whole, part, "previous"))
 
