@@ -70,10 +70,10 @@ CASES = {
         lambda *a: spoil_loss("discriminator", *a), r"train/discriminator_loss is (nan|inf|-inf) at step 20"
     ),
     "a bias's gradient": (
-        lambda *a: spoil_gradient("encoder", 1, *a), r"the gradient of encoder and decoder is (nan|inf) at step 20"
+        lambda *a: spoil_gradient("encoder", 1, *a), r"the gradient of encoder and decoder is (nan|inf|-inf) at step 20"
     ),
     "the discriminator's gradient": (
-        lambda *a: spoil_gradient("discriminator", 1, *a), r"the gradient of the discriminator is (nan|inf) at step 20"
+        lambda *a: spoil_gradient("discriminator", 1, *a), r"the gradient of the discriminator is (nan|inf|-inf) at step 20"
     ),
     # One weight's gradient alone is not watched in the step: the loss of the next step tells.
     "a weight's gradient": (lambda *a: spoil_gradient("decoder", 2, *a), r"train/\w+ is (nan|inf) at step 2[01]"),

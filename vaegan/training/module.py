@@ -22,7 +22,7 @@ from vaegan.errors import UserError
 from vaegan.model import VAEGAN
 from vaegan.training.means import RunningMeans
 from vaegan.training.parallel import ALONE, Group
-from vaegan.training.watch import Watch, first_not_finite, gradient_size
+from vaegan.training.watch import Watch, first_not_finite, gradient_sum
 
 
 class VAEGANModule(LightningModule):
@@ -60,22 +60,22 @@ class VAEGANModule(LightningModule):
         # optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
         for optimizer in self.trainer.optimizers:
             optimizer.zero_grad()
-        sizes = {}
+        sums = {}
         if self.model.discriminator is not None:
             parameters = self.model.discriminator_parameters()
             self.manual_backward(terms["discriminator_loss"], inputs=parameters, retain_graph=True)
             self.group.average_gradients(parameters)
-            sizes["the gradient of the discriminator"] = gradient_size(parameters)
+            sums["the gradient of the discriminator"] = gradient_sum(parameters)
         parameters = self.model.vae_parameters()
         self.manual_backward(self._minimised(terms), inputs=parameters)
         self.group.average_gradients(parameters)
-        sizes["the gradient of encoder and decoder"] = gradient_size(parameters)
+        sums["the gradient of encoder and decoder"] = gradient_sum(parameters)
 
         self._step_optimizers()
         terms = dict(zip(terms, self.group.average(list(terms.values())), strict=True))
         self._means["train"].add(terms, weight=len(x))
         scalars = {f"train/{name}": term for name, term in terms.items() if term.dim() == 0}
-        self._watch.add(self.trainer.global_step, scalars | sizes)
+        self._watch.add(self.trainer.global_step, scalars | sums)
 
     def check_finite(self, weights: bool = False) -> None:
         """Look at what has been watched since the last call. Waits for the device, so not in every step.

@@ -34,13 +34,13 @@ class Watch:
         return None
 
 
-def gradient_size(parameters: list[nn.Parameter]) -> Tensor:
-    """A norm that is not finite if the gradient is not.
+def gradient_sum(parameters: list[nn.Parameter]) -> Tensor:
+    """A sum that is not finite if the gradient is not.
 
     Only biases and BatchNorm's weights are read: a layer's output gradient that is not finite makes them so, and they are
     a thousand times fewer than the weight matrices.
     """
-    return get_total_norm([p.grad for p in parameters if p.dim() == 1 and p.grad is not None])
+    return torch.cat([p.grad for p in parameters if p.dim() == 1 and p.grad is not None]).sum()
 
 
 def first_not_finite(state: dict[str, Tensor]) -> str | None:
