@@ -36,13 +36,13 @@ def test_the_second_run_is_refused_while_the_first_lives_and_not_after(scenario,
             assert (run.path / ".lock").exists()
 
 
-def test_of_many_that_start_at_once_one_runs(scenario, trials, tmp_path):
+def test_of_many_that_start_at_once_one_runs(scenario, long_only, tmp_path):
     with scenario("7 Two runs, one folder: of several that start at once, one runs") as t:
-        for trial in range(trials(1, 5)):
+        for trial in range(5):
             arguments = [*RUN, "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / str(trial)}"]
             started = [
                 subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-                for _ in range(trials(2, 4))
+                for _ in range(4)
             ]
             errors = [process.communicate(timeout=120)[1] for process in started]
             codes = sorted(process.returncode for process in started)

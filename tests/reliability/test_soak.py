@@ -30,7 +30,7 @@ print(*before, *after, file=sys.stderr)
 
 @pytest.mark.skipif(os.name != "posix", reason="counts open files as POSIX does")
 def test_memory_files_and_threads_do_not_grow(scenario, trials, tmp_path):
-    runs, warm_up = trials(6, 50), trials(4, 10)
+    runs, warm_up = trials(4, 50), trials(3, 10)
     with scenario(f"12 Soak: {runs} runs in one process, memory grows less than 5 %, no files or threads left") as t:
         path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path.cwd())])
         done = subprocess.run(
