@@ -40,11 +40,12 @@ SMALL = ("data=digits", "data.batch_size=100", "model.latent_dim=4", "trainer.ma
 
 
 @pytest.fixture(autouse=True)
-def _matmul_precision():
-    """A run sets torch's matmul precision for the whole process; no test may inherit another's."""
+def _settings_of_torch():
+    """A run sets torch's matmul precision and determinism for the whole process; no test may inherit another's."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_float32_matmul_precision("highest")
+        sys.modules["torch"].use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -234,6 +234,7 @@ def _check_evaluation_group(name: str, group: dict[str, Any]) -> None:
 _STATUS = {
     "state": lambda value: isinstance(value, str),
     "epoch": _is_count,
+    "step": _is_count,
     "max_epochs": _is_count,
     "epoch_seconds": lambda value: isinstance(value, list) and all(map(_is_number, value)),
     "metrics": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),

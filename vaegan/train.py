@@ -14,6 +14,10 @@ from vaegan.errors import UserError
 from vaegan.reporting import text
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from vaegan.data.module import ImageData
+    from vaegan.training.module import VAEGANModule
     from vaegan.training.parallel import Group
 
 
@@ -59,12 +63,11 @@ def fit(plan: runs.Plan, group: "Group") -> None:
             trainer, module, data, recorder = set_up(plan, signals, group)
         except Stopped as stop:  # nothing has begun
             sys.exit(128 + stop.signal)
+        if group.rank > 0:
+            _run(trainer, module, data, plan)
+            return
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="pytorch_lightning")
-                trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
-            if group.rank > 0:
-                return
+            _run(trainer, module, data, plan)
             sealed.save_weights(module.model.state_dict(), folder.model)
             plots.loss_curves(recorder.rows, folder.images / "curves.png")
             recorder.finish("finished")
@@ -90,6 +93,12 @@ def fit(plan: runs.Plan, group: "Group") -> None:
             raise
     for line in text.closing(plan, recorder.rows):
         recorder.screen.line(line)
+
+
+def _run(trainer: "Trainer", module: "VAEGANModule", data: "ImageData", plan: runs.Plan) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
 
 
 def main() -> None:

@@ -106,6 +106,24 @@ def test_going_on_from_the_checkpoint_before_the_last_is_exact(run_digits, stopp
         t.trial(*same(whole, part, "previous"))
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
+def test_with_deterministic_algorithms_a_gpu_is_exact_too(
+    accelerator, run_digits, stopped_at, scenario, trials, tmp_path
+):
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    place = f"on a {accelerator.upper()} with deterministic algorithms"
+    with scenario(f"1 Exact resume: {place}") as t:
+        for number, setting in enumerate(SETTINGS[:: trials(12, 1)] if accelerator == "gpu" else SETTINGS[:1]):
+            overrides = (*options(*setting), f"trainer.accelerator={accelerator}", "trainer.deterministic=true")
+            whole = run_digits(*overrides, folder=f"whole{number}")
+            part = RunFolder(tmp_path / f"part{number}")
+            stopped_at(20, *overrides, folder=part.path.name)
+            assert torch.are_deterministic_algorithms_enabled()
+            run_digits(f"train.resume={part}")
+            t.trial(*same(whole, part, setting))
+
+
 def same(whole: RunFolder, part: RunFolder, what: str) -> tuple[bool, str]:
     try:
         assert_same_training(whole, part)

@@ -1,3 +1,5 @@
+import re
+
 import psutil
 import pytest
 import torch
@@ -38,3 +40,13 @@ def test_refusal_says_how_much_and_what_to_change():
         check_memory(config, total(config), CPU)
     small = make_config("model.latent_dim=2")
     check_memory(small, total(small), CPU)
+
+
+def test_the_processes_of_a_run_share_a_cpus_memory():
+    def stated(devices: int) -> float:
+        config = make_config("model.latent_dim=4000", f"trainer.devices={devices}")
+        with pytest.raises(UserError) as refusal:
+            check_memory(config, total(config), CPU)
+        return float(re.search(r"needs about ([0-9.]+) GB", str(refusal.value))[1])
+
+    assert stated(2) == pytest.approx(2 * stated(1), rel=1e-3)

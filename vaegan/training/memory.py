@@ -41,7 +41,7 @@ def available_bytes(device: torch.device) -> int:
 
 def check_memory(config: Config, num_parameters: int, device: torch.device) -> None:
     """Raises UserError with the estimate if training would not fit."""
-    needed, available = needed_bytes(config, num_parameters), available_bytes(device)
+    needed, available = _needed_on(device, config, num_parameters), available_bytes(device)
     if needed > available:
         raise UserError(
             f"model.latent_dim={config.model.latent_dim} with model.hidden_dim={config.model.hidden_dim} at "
@@ -53,7 +53,12 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
 
 def has_room_to_spare(config: Config, num_parameters: int, device: torch.device) -> bool:
     """Would the higher peak that keep_freed_memory costs still fit?"""
-    return 1.4 * needed_bytes(config, num_parameters) < available_bytes(device)
+    return 1.4 * _needed_on(device, config, num_parameters) < available_bytes(device)
+
+
+def _needed_on(device: torch.device, config: Config, num_parameters: int) -> int:
+    """By all processes that share the device's memory: on a CPU those of all trainer.devices."""
+    return needed_bytes(config, num_parameters) * (config.trainer.devices if device.type == "cpu" else 1)
 
 
 def keep_freed_memory() -> bool:

@@ -100,7 +100,8 @@ def _run(
     function: Callable[..., None], plan: Plan, rank: int, on_gpu: bool, store: str, answers: connection.Connection
 ) -> None:
     """In the new process: meet the others, then call the function."""
-    os.setsid()  # Ctrl-C reaches the parent alone
+    if os.name == "posix":
+        os.setsid()  # Ctrl-C reaches the parent alone
     for number in _SIGNALS:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     _end_with_parent()
@@ -134,6 +135,6 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         connection.wait([process.parent_process().sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(1)
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
