@@ -168,13 +168,36 @@ def test_resume_with_the_checkpoint_of_another_run_names_the_difference(run_digi
 
 
 @pytest.mark.parametrize(
-    "part, value", [("optimizer_states", [{}]), ("loops", {}), ("state_dict", {}), ("callbacks", 5)]
+    "part, value", [("optimizer_states", [{}]), ("loops", {}), ("state_dict", {})]
 )
 def test_resume_with_a_checkpoint_that_lacks_a_part_is_refused_in_a_sentence(part, value, run_digits):
     folder = run_digits("trainer.max_epochs=1")
     save_checkpoint(load_checkpoint(folder.last) | {part: value}, folder.last)
     with pytest.raises(UserError, match=r"last\.ckpt does not fit the run \("):
         run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
+
+
+@pytest.mark.parametrize("callbacks", [5, {}, {"Recorder": 5}, {"Recorder": {"rows": 5}}])
+def test_a_checkpoint_without_the_rows_of_its_run_is_refused(callbacks, run_digits):
+    folder = run_digits("trainer.max_epochs=1")
+    save_checkpoint(load_checkpoint(folder.last) | {"callbacks": callbacks}, folder.last)
+    with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint of a run of vaegan"):
+        run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
+
+
+def test_a_checkpoint_past_the_end_that_is_asked_for_is_refused(run_digits):
+    """It would end at once, with the weights of the middle of an epoch."""
+    folder = run_digits("trainer.max_epochs=3", "train.minutes_between_checkpoints=1e-9")
+    folder.write_status(folder.read_status() | {"state": "interrupted"})
+    with pytest.raises(UserError, match=r"trainer\.max_epochs is 2, but \S+last\.ckpt is of epoch 3; give it more"):
+        run_digits(f"train.resume={folder}", "trainer.max_epochs=2")
+    with pytest.raises(UserError, match=r"trainer\.max_steps is 44, but \S+last\.ckpt is of step 45; give it more"):
+        run_digits(f"train.resume={folder}", "trainer.max_steps=44")
+    folder.last.write_bytes(folder.previous.read_bytes())  # of step 44, inside the epoch
+    with pytest.raises(UserError, match=r"trainer\.max_steps is 44, but \S+last\.ckpt is of step 44; give it more"):
+        run_digits(f"train.resume={folder}", "trainer.max_steps=44")
+    run_digits(f"train.resume={folder}", "trainer.max_steps=45")
+    assert folder.read_metrics()[-1]["step"] == 45
 
 
 def test_rows_beyond_the_checkpoint_are_trained_again(run_digits):

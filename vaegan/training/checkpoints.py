@@ -13,8 +13,6 @@ from vaegan.files import replacing
 from vaegan.runs import Plan
 from vaegan.sealed import Damaged, load_checkpoint, save_checkpoint
 
-_PARTS = {"config", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
-
 
 class WholeFileIO(CheckpointIO):
     """Lightning's checkpoint reading and writing, made safe.
@@ -40,7 +38,7 @@ def check_checkpoint(plan: Plan) -> int:
     """The step of the checkpoint that `plan` goes on from.
 
     Raises:
-        UserError: it is damaged, was made with other settings than the plan's, or is past the plan's last epoch.
+        UserError: it is damaged, was made with other settings than the plan's, or is past the plan's last epoch or step.
     """
     path, folder = plan.checkpoint, plan.folder
     try:
@@ -53,9 +51,16 @@ def check_checkpoint(plan: Plan) -> int:
         ]
         hint = f" go on from another checkpoint with train.checkpoint={others[0]}." if others else ""
         raise Damaged(f"{error}{hint}") from error
-    if not checkpoint.keys() >= _PARTS:
-        raise UserError(f"{path} is not a checkpoint of a run of vaegan; put the right file there.")
-    stored = config.flatten(checkpoint["config"])
+    try:
+        rows, step, epoch = (
+            checkpoint["callbacks"]["Recorder"]["rows"],
+            checkpoint["global_step"],
+            checkpoint["epoch"] + 1,
+        )
+        is_inside_epoch = not rows or rows[-1]["step"] != step
+        stored = config.flatten(checkpoint["config"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a checkpoint of a run of vaegan; put the right file there.") from error
     wanted = config.flatten(config.to_dict(plan.config))
     for name in wanted:
         if not config.is_changeable(name) and stored.get(name) != wanted[name]:
@@ -63,10 +68,12 @@ def check_checkpoint(plan: Plan) -> int:
                 f"{path} was made with {name}={stored.get(name)!r}, not {wanted[name]!r} as {folder.config} says; "
                 f"one of the two belongs to another run."
             )
-    if checkpoint["epoch"] > plan.config.trainer.max_epochs:
-        epochs = plan.config.trainer.max_epochs
-        raise UserError(f"trainer.max_epochs is {epochs}, but {path} has {checkpoint['epoch']} epochs; give it more.")
-    return checkpoint["global_step"]
+    trainer = plan.config.trainer
+    if epoch > trainer.max_epochs:
+        raise UserError(f"trainer.max_epochs is {trainer.max_epochs}, but {path} is of epoch {epoch}; give it more.")
+    if trainer.max_steps is not None and step + is_inside_epoch > trainer.max_steps:
+        raise UserError(f"trainer.max_steps is {trainer.max_steps}, but {path} is of step {step}; give it more.")
+    return step
 
 
 def keep_as(existing: Path, name: Path) -> None:
