@@ -167,9 +167,7 @@ def test_resume_with_the_checkpoint_of_another_run_names_the_difference(run_digi
     assert folder.status.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "part, value", [("optimizer_states", [{}]), ("loops", {}), ("state_dict", {})]
-)
+@pytest.mark.parametrize("part, value", [("optimizer_states", [{}]), ("loops", {}), ("state_dict", {})])
 def test_resume_with_a_checkpoint_that_lacks_a_part_is_refused_in_a_sentence(part, value, run_digits):
     folder = run_digits("trainer.max_epochs=1")
     save_checkpoint(load_checkpoint(folder.last) | {part: value}, folder.last)

@@ -5,6 +5,7 @@ A test opens a scenario with `scenario("...")` and reports every trial to it; th
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -89,30 +90,31 @@ def pytest_testnodedown(node: Any) -> None:
         whole.notes += found["notes"]
 
 
-def _number(name: str) -> int:
-    return int(name.partition(" ")[0])
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     file = config.getoption("--table")
     if not _scenarios or not (file or config.getoption("--long")):
         return
-    rows = [("scenario", "trials", "failures", "measured")]
-    for found in sorted(_scenarios.values(), key=lambda found: _number(found.name)):
-        rows.append((found.name, f"{found.trials:,}", str(len(found.failures)), "; ".join(found.notes)))
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|---|--:|--:|---|")
+    today = date.today().isoformat()
+    rows = {
+        found.name: (found.name, f"{found.trials:,}", str(len(found.failures)), "; ".join(found.notes), today)
+        for found in _scenarios.values()
+    }
+    page = Path(file).read_text() if file and Path(file).exists() else _BEGIN + _END
+    before, _, rest = page.partition(_BEGIN)
+    table, _, after = rest.partition(_END)
+    if config.getoption("keyword"):  # a selection: the other rows stay
+        old = [tuple(line.strip("| ").split(" | ")) for line in table.splitlines() if re.match(r"\| \d", line)]
+        rows = {cells[0]: cells for cells in old} | rows
+    heading = ("scenario", "trials", "failures", "measured", "date")
+    ordered = sorted(rows.values(), key=lambda cells: (int(cells[0].split()[0]), cells[0]))
+    lines = [f"| {' | '.join(cells)} |" for cells in (heading, *ordered)]
+    lines.insert(1, "|---|--:|--:|---|---|")
     for line in lines:
         terminalreporter.write_line(line)
     if file:
         versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-        where = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-        path = Path(file)
-        page = path.read_text() if path.exists() else _BEGIN + _END
-        before, _, rest = page.partition(_BEGIN)
-        _, _, after = rest.partition(_END)
-        made = f"{date.today().isoformat()}, {versions}, {where}."
-        path.write_text("\n".join([before + _BEGIN, made, "", *lines, _END]) + after)
+        made = f"{versions}, Python {platform.python_version()} on {platform.system()} {platform.machine()}."
+        Path(file).write_text("\n".join([before + _BEGIN, made, "", *lines, _END]) + after)
 
 
 _BEGIN, _END = "<!-- table: make test-reliability -->", "<!-- end of table -->"

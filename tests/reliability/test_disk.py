@@ -111,8 +111,9 @@ def test_a_folder_deleted_under_the_run(scenario, trials, tmp_path):
             command.append(f"logger.tensorboard={trial % 2 == 0}")
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
                 wait_for(lambda: run.read_status().get("epoch"))  # noqa: B023
-                shutil.rmtree(run.path, ignore_errors=True)
-                shutil.rmtree(run.path, ignore_errors=True)
+                run.path.rename(
+                    tmp_path / f"gone{trial}"
+                )  # all at once: rm -r may lose a race against what is being written
                 _, errors = process.communicate(timeout=60)
             sentence = "was deleted while the run was at work" in errors and len(errors.splitlines()) == 1
             t.trial(process.returncode == 2 and sentence and not run.path.exists(), f"{process.returncode} {errors}")
