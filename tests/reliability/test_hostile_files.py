@@ -514,7 +514,7 @@ REFUSED = {
     "seed: ${run_folder:SENTINEL,null}": "is no name for an experiment",
     "seed: ${run_folder:../../outside/x,null}": "is no name for an experiment",
     "seed: ${eval:1}": "eval",
-    "seed: ${python:os.getcwd()}": "ConfigCompositionException",
+    "seed: ${python:os.getcwd()}": "seed: token recognition error",
     "seed: ${oc.env:HOME}": "seed must be a whole number",
     "seed: !!python/object/apply:os.system ['touch SENTINEL']": "cannot be composed",
     "!!python/object/apply:os.system ['touch SENTINEL']": "cannot be composed",

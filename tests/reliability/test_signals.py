@@ -76,7 +76,7 @@ def test_a_signal_before_the_first_step_leaves_nothing(number, scenario, trials,
             if begun:
                 continue  # it was faster
             t.trial(
-                process.returncode == 128 + number
+                process.returncode in (128 + number, -number)  # Python may die of SIGINT itself, which shells call 130
                 and not (tmp_path / "outputs").exists()
                 and "Traceback" not in errors,
                 f"{process.returncode}, {errors}, {list(tmp_path.rglob('*'))}",
@@ -97,9 +97,7 @@ def test_a_large_model_stops_within_five_seconds(scenario, long_only, tmp_path):
                 process.send_signal(signal.SIGTERM)
                 process.communicate(timeout=120)
             seconds.append(folder.last.stat().st_mtime - sent)
-            t.trial(
-                process.returncode == 143 and 0 < seconds[-1] < 5, f"{process.returncode} after {seconds[-1]:.1f} s"
-            )
+            t.trial(process.returncode == 143 and seconds[-1] < 5, f"{process.returncode} after {seconds[-1]:.1f} s")
         t.note(f"longest {max(seconds):.1f} s")
 
 
