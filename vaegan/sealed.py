@@ -162,7 +162,7 @@ def _check_weights(path: Path) -> str | None:
     """The version that wrote the file; None for vaegan 0.1. Raises Damaged if its digest is wrong."""
     with path.open("rb") as file:
         version, digest, position = _weights_header(file)
-        if digest and _sha256(file, path.stat().st_size, blank=position) != digest:
+        if version is not None and _sha256(file, path.stat().st_size, blank=position) != digest:
             raise Damaged(f"{path} is damaged: its SHA-256 is not the one in its header.")
     return version
 
@@ -198,7 +198,11 @@ def _check_version(path: Path, version: object) -> None:
     def minor(text: str) -> tuple[int, ...]:
         return tuple(map(int, text.split(".")[:2]))
 
-    if version is not None and minor(str(version)) > minor(__version__):
+    try:
+        is_later = version is not None and minor(str(version)) > minor(__version__)
+    except ValueError as error:
+        raise Damaged(f"{path} is not of vaegan: it says version {version!r}.") from error
+    if is_later:
         raise UserError(
             f"{path} was written by vaegan {version}, and this is {__version__}; install that version or a later one."
         )

@@ -40,26 +40,30 @@ def train(plan: runs.Plan) -> None:
     """
     for line in text.summary(plan):
         print(line, flush=True)
-    # torch and Lightning take seconds to import, so they come after the checks and the first lines.
     if plan.config.trainer.devices > 1:
         from vaegan.training.processes import run_in_processes
 
         run_in_processes(fit, plan)
     else:
-        from vaegan.training.parallel import ALONE
-
-        fit(plan, ALONE)
+        fit(plan)
 
 
-def fit(plan: runs.Plan, group: "Group") -> None:
+def fit(plan: runs.Plan, group: "Group | None" = None) -> None:
     """The work of `train` in one of the processes of `group`, of which the first writes the run folder."""
-    from vaegan.reporting import plots
-    from vaegan.training.setup import set_up
     from vaegan.training.signals import Signals, Stopped
 
     folder = plan.folder
     with Signals() as signals:
         try:
+            # torch and Lightning take seconds to import, so they come after the checks and the first lines. A signal waits
+            # for them: an exception in the middle of an import leaves half a module behind.
+            signals.wait()
+            from vaegan.reporting import plots
+            from vaegan.training.parallel import ALONE
+            from vaegan.training.setup import set_up
+
+            signals.act_at_once()
+            group = group or ALONE
             trainer, module, data, recorder = set_up(plan, signals, group)
         except Stopped as stop:  # nothing has begun
             sys.exit(128 + stop.signal)

@@ -42,6 +42,11 @@ class Signals:
         for number in self._before:
             signal.signal(number, self._receive)
 
+    def act_at_once(self) -> None:
+        """The reverse of `wait`. Raises Stopped if a signal has come meanwhile."""
+        self._waiting = False
+        self.raise_received()
+
     def raise_received(self) -> None:
         """Raises Stopped if a signal has come."""
         if self.received is not None:
