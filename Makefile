@@ -31,7 +31,7 @@ report: $(VENV)/ready  ## tables, figures and a page of outputs/SWEEP
 test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-reliability: $(VENV)/ready  ## all trials of tests/reliability (an hour), their table in docs/reliability.md
+test-reliability: $(VENV)/ready  ## all trials of tests/reliability (40 minutes), their table in docs/reliability.md
 	$(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile --long --timeout 7200 --table docs/reliability.md $(ARGS)
 
 lint: $(VENV)/ready  ## check style and formatting

@@ -18,7 +18,9 @@ from vaegan import cli, config, runs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="every trial of tests/reliability instead of a few (an hour)")
+    parser.addoption(
+        "--long", action="store_true", help="every trial of tests/reliability instead of a few (40 minutes)"
+    )
     parser.addoption("--table", metavar="FILE", help="write the table of tests/reliability to FILE")
 
 

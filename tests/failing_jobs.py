@@ -1,5 +1,5 @@
 """`python failing_jobs.py -m ...`: the train command with jobs that fail by their seed, each in its own way, but only while
-the file "mend" does not exist. Not a test; tests run it."""
+the file "mend" does not exist. And what a process of several does. Not a test; tests run it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from vaegan import cli, train
-from vaegan.runs import RunFolder
+from vaegan.runs import Plan, RunFolder
 
 
 def job(composition: cli.Composition) -> None:
@@ -27,6 +27,11 @@ def job(composition: cli.Composition) -> None:
         os._exit(0)
     else:
         train.job(composition)
+
+
+def write_precision(plan: Plan, group: object) -> None:
+    """What a process of a run on several devices was told to compute in."""
+    (plan.folder.path / f"precision{group.rank}").write_text(plan.config.trainer.precision)
 
 
 def _die_after_first_epoch(path: Path) -> None:

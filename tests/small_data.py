@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -199,3 +200,31 @@ def run_python(script: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", script, *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=60
     )
+
+
+FETCH = """
+import dataclasses, hashlib, json, sys
+from pathlib import Path
+from vaegan.data import sources
+root, url, files = json.loads(sys.argv[1])
+sources.MIRRORS["mnist"] = (url,)
+sources.FILES["mnist"] = tuple(sources.IdxFile(*file) for file in files)
+print("ready", flush=True)
+sys.stdin.readline()
+splits = sources.load("mnist", Path(root))
+print(hashlib.sha256(b"".join(array.tobytes() for array in dataclasses.astuple(splits))).hexdigest())
+"""
+
+
+def fetchers(number: int, root: Path, mirror: Mirror) -> list[subprocess.Popen]:
+    """Processes that have just begun to load mnist into `root`."""
+    files = [dataclasses.astuple(file) for file in sources.FILES["mnist"]]
+    command = [sys.executable, "-c", FETCH, json.dumps([str(root), mirror.url, files])]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(number)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return processes

@@ -60,6 +60,11 @@ class RunFolder:
         """The file of the finished run's weights, or a checkpoint."""
         return {"model": self.model, "last": self.last, "previous": self.previous, "best": self.best}[name]
 
+    def other_checkpoints(self, than: Path) -> list[str]:
+        """Names, as train.checkpoint takes them, of the checkpoints there are but `than`."""
+        files = {name: self.weights(name) for name in ("last", "previous", "best")}
+        return [name for name, file in files.items() if file != than and file.is_file()]
+
     def read_config(self) -> config.Config:
         """The configuration of the run.
 
@@ -348,7 +353,7 @@ def _checkpoint(folder: RunFolder, name: Literal["last", "previous", "best"]) ->
         return path
     if name == "last" and not folder.previous.is_file():
         return None
-    others = [other for other in ("last", "previous", "best") if folder.weights(other).is_file()]
+    others = folder.other_checkpoints(path)
     hint = f"choose train.checkpoint={others[0]}." if others else "leave train.checkpoint out."
     raise UserError(f"train.checkpoint={name}: {path} does not exist; {hint}")
 

@@ -87,13 +87,10 @@ def fit(plan: runs.Plan, group: "Group | None" = None) -> None:
             sentence = text.cannot_be_written(plan, error)
             recorder.finish("failed", sentence)
             raise UserError(sentence) from error
-        except Exception as error:
+        except BaseException as error:
             recorder.finish("failed", traceback.format_exc())
-            if plan.resumed and not recorder.has_begun:
+            if isinstance(error, Exception) and plan.resumed and not recorder.has_begun:
                 raise UserError(f"{plan.checkpoint} does not fit the run ({type(error).__name__}: {error}).") from error
-            raise
-        except BaseException:
-            recorder.finish("failed", traceback.format_exc())
             raise
     for line in text.closing(plan, recorder.rows):
         recorder.screen.line(line)

@@ -14,7 +14,6 @@ import pickle
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from small_data import (
     NOWHERE,
     Mirror,
     Small,
+    fetchers,
     files_under,
     flipped,
     hub_pickle,
@@ -363,29 +363,9 @@ def test_nothing_reachable_says_what_was_tried_and_what_goes_where(small):
 
 
 def test_two_processes_at_once_share_one_fetch(small, mirrors):
-    script = """
-import dataclasses, hashlib, json, sys
-from pathlib import Path
-from vaegan.data import sources
-root, url, files = json.loads(sys.argv[1])
-sources.MIRRORS["mnist"] = (url,)
-sources.FILES["mnist"] = tuple(sources.IdxFile(*file) for file in files)
-print("ready", flush=True)
-sys.stdin.readline()
-splits = sources.load("mnist", Path(root))
-print(hashlib.sha256(b"".join(array.tobytes() for array in dataclasses.astuple(splits))).hexdigest())
-"""
     mirrors[0].serve(small.gz)
     mirrors[0].delay_sec = 0.2
-    files = [dataclasses.astuple(file) for file in sources.FILES["mnist"]]
-    command = [sys.executable, "-c", script, json.dumps([str(small.root), mirrors[0].url, files])]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(2)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = fetchers(2, small.root, mirrors[0])
     outputs = [process.communicate(timeout=60) for process in processes]
     expected = hashlib.sha256(b"".join(array.tobytes() for array in small.arrays)).hexdigest()
     assert [stdout.strip() for stdout, _ in outputs] == [expected] * 2, outputs

@@ -7,17 +7,14 @@ its own. The network is never used.
 import dataclasses
 import gzip
 import hashlib
-import json
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_data import CHECKOUT, NAMES, Mirror, Small, files_under
+from small_data import NAMES, Mirror, Small, fetchers, files_under
 
 from vaegan.data import sources
 from vaegan.data.sources import IdxFile, load
@@ -253,34 +250,6 @@ def test_a_download_that_fails_leaves_whole_files_alone(fault, small, mirrors, s
 
 
 # Processes of their own
-
-
-FETCH = """
-import dataclasses, hashlib, json, sys
-from pathlib import Path
-from vaegan.data import sources
-root, url, files = json.loads(sys.argv[1])
-sources.MIRRORS["mnist"] = (url,)
-sources.FILES["mnist"] = tuple(sources.IdxFile(*file) for file in files)
-print("ready", flush=True)
-sys.stdin.readline()
-splits = sources.load("mnist", Path(root))
-print(hashlib.sha256(b"".join(array.tobytes() for array in dataclasses.astuple(splits))).hexdigest())
-"""
-
-
-def fetchers(number: int, root: Path, mirror: Mirror) -> list[subprocess.Popen]:
-    """Processes that have just begun to load mnist into `root`."""
-    files = [dataclasses.astuple(file) for file in sources.FILES["mnist"]]
-    command = [sys.executable, "-c", FETCH, json.dumps([str(root), mirror.url, files])]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(number)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    return processes
 
 
 def digest(arrays) -> str:

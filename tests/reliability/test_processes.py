@@ -8,10 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import make_plan
+from failing_jobs import write_precision
 from runs_compared import assert_same_training, state
 from sweep_command import SMALL, sweep, wait_for
 
 from vaegan.runs import RunFolder
+from vaegan.training.processes import run_in_processes
 
 RUN = ["data=digits", "data.batch_size=100", "model.latent_dim=4", "trainer.accelerator=cpu", "data.noise_std=0.3"]
 RUN += ["objective.fakes=both", "trainer.max_epochs=2", "logger.images_every_n_epochs=99"]
@@ -93,6 +96,14 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_the_processes_do_not_each_choose_a_precision(tmp_path):
+    plan = make_plan(tmp_path / "run", *RUN, "trainer.devices=2", "trainer.precision=auto")
+    plan.folder.path.mkdir()
+    run_in_processes(write_precision, plan)
+    told = {path.read_text() for path in plan.folder.path.glob("precision*")}
+    assert len(told) == 1 and told <= {"32-true", "bf16-mixed"}
 
 
 def test_several_devices_are_refused_in_a_sweep_and_where_they_are_not_there(tmp_path):

@@ -44,11 +44,7 @@ def check_checkpoint(plan: Plan) -> int:
     try:
         checkpoint = load_checkpoint(path, mmap=True)
     except Damaged as error:
-        others = [
-            name
-            for name in ("last", "previous", "best")
-            if folder.weights(name) != path and folder.weights(name).is_file()
-        ]
+        others = folder.other_checkpoints(path)
         hint = f" go on from another checkpoint with train.checkpoint={others[0]}." if others else ""
         raise Damaged(f"{error}{hint}") from error
     try:

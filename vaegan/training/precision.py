@@ -2,8 +2,11 @@
 
 import math
 import time
+from dataclasses import replace
 
 import torch
+
+from vaegan.runs import Plan
 
 # float32's own rounding of a product this long gives 2 to 6e-7; bf16 gives 2e-3.
 _FLOAT32_ERROR = 5e-6
@@ -49,6 +52,17 @@ def choose_precision(choice: str, device: torch.device) -> str:
         return "32-true"
     seconds = product_seconds(torch.bfloat16, torch.float32)
     return "bf16-mixed" if seconds[torch.bfloat16] * 4 / 3 < seconds[torch.float32] else "32-true"
+
+
+def settle(plan: Plan, device: torch.device) -> tuple[Plan, str]:
+    """The plan with what precision "auto" means here and now, and how float32 products are computed, in words.
+
+    It is kept with the run, so that it goes on in the same precision; and the processes of a run must not each measure.
+    """
+    matmul = set_matmul_precision(plan.config.train.matmul, device)
+    trainer = plan.config.trainer
+    trainer = replace(trainer, precision=choose_precision(trainer.precision, device))
+    return replace(plan, config=replace(plan.config, trainer=trainer)), matmul
 
 
 def product_seconds(*dtypes: torch.dtype, size: int = 512, repeats: int = 40) -> dict[torch.dtype, float]:

@@ -18,6 +18,7 @@ from vaegan.reporting import text
 from vaegan.runs import Plan
 from vaegan.training.device import find_device
 from vaegan.training.parallel import Group
+from vaegan.training.precision import settle
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 10.0
@@ -33,7 +34,9 @@ def run_in_processes(function: Callable[..., None], plan: Plan) -> None:
         UserError: there are not so many devices; what the first process raised; or that a process was killed.
         SystemExit: as the first process ended.
     """
-    on_gpu = find_device(plan.config.trainer.accelerator, number=plan.config.trainer.devices).type == "cuda"
+    device = find_device(plan.config.trainer.accelerator, number=plan.config.trainer.devices)
+    plan, _ = settle(plan, device)  # once for all: processes that measure for themselves could differ
+    on_gpu = device.type == "cuda"
     context = multiprocessing.get_context("spawn")
     answer, answers = context.Pipe(duplex=False)
     received: list[int] = []

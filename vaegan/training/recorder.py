@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 
 
-class Stopping(Callback):
+class MaxSteps(Callback):
     """Ends training after trainer.max_steps batches, with the epoch's evaluation (Lightning's max_steps alone skips it)."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: VAEGANModule, *_: object) -> None:

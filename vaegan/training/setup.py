@@ -1,7 +1,6 @@
 """From a plan to a Trainer that is ready to fit: device, precision, memory, data, callbacks."""
 
 import logging
-from dataclasses import replace
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -17,8 +16,8 @@ from vaegan.training.memory import check_memory, has_room_to_spare, keep_freed_m
 from vaegan.training.module import VAEGANModule
 from vaegan.training.parallel import Group
 from vaegan.training.pictures import Pictures
-from vaegan.training.precision import choose_precision, set_matmul_precision
-from vaegan.training.recorder import Recorder, Stopping
+from vaegan.training.precision import settle
+from vaegan.training.recorder import MaxSteps, Recorder
 from vaegan.training.screen import Screen
 from vaegan.training.signals import Signals
 
@@ -31,11 +30,8 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     """
     folder = plan.folder
     device = find_device(plan.config.trainer.accelerator)
-    matmul = set_matmul_precision(plan.config.train.matmul, device)
-    precision = choose_precision(plan.config.trainer.precision, device)
-    # What auto means here and now is kept with the run, so that it goes on in the same precision.
-    config = replace(plan.config, trainer=replace(plan.config.trainer, precision=precision))
-    plan = replace(plan, config=config)
+    plan, matmul = settle(plan, device)
+    config = plan.config
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
     if device.type == "cpu" and has_room_to_spare(config, sum(parameters.values()), device):
@@ -49,7 +45,7 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     screen = Screen(quiet=not is_first)
     counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
     screen.line(f"parameters  {sum(parameters.values()):,}: {counts}")
-    screen.line(f"device      {where}, precision {precision}, float32 products: {matmul}")
+    screen.line(f"device      {where}, precision {config.trainer.precision}, float32 products: {matmul}")
     screen.line(f"run folder  {text.shown(folder)}\n")
     facts = {"device": where, "matmul": matmul, "parameters": parameters}
     recorder = Recorder(plan, screen, signals, facts)
@@ -59,7 +55,7 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its greetings say less than our summary
     board = False
-    callbacks: list[Callback] = [Stopping()]
+    callbacks: list[Callback] = [MaxSteps()]
     if is_first:
         callbacks += [screen, Pictures(folder, config.logger.images_every_n_epochs)]
         if config.logger.metrics_every_n_epochs is not None:
