@@ -84,6 +84,25 @@ def test_help_and_configuration_come_without_torch(arguments, shown, tmp_path):
     assert shown in done.stdout
 
 
+def test_help_lists_every_group_with_its_files_a_users_own_folder_included(tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/my_idea.yaml").write_text("# @package _global_\nseed: 1\n")
+    lines = run("--help", "--config-dir", "mine", cwd=tmp_path).stdout.splitlines()
+    names = sorted([path.stem for path in (cli.CONF / "experiment").glob("*.yaml")] + ["my_idea"])
+    assert f"experiment: {', '.join(names)}" in lines
+    assert any(line.startswith("data: digits, ") for line in lines)
+
+
+def test_tab_completes_names_of_groups_files_and_options_without_torch(tmp_path, monkeypatch):
+    def completed(line: str) -> list[str]:
+        monkeypatch.setenv("COMP_LINE", f"vaegan-train {line}")
+        return run("-sc", "query=bash", cwd=tmp_path).stdout.split()
+
+    assert completed("+experiment=denoise_") == ["+experiment=denoise_bn"]
+    assert completed("model.batch") == ["model.batch_norm=", "model.batch_norm_output="]
+    assert completed("objective=va") == ["objective=vae", "objective=vaegan"]
+
+
 def test_a_mistake_in_one_job_of_a_multirun_is_reported_with_exit_code_2(tmp_path):
     done = run("-m", "model.latent_dim=0,-1", cwd=tmp_path)
     assert done.returncode == 2

@@ -12,6 +12,8 @@ from typing import Any
 import hydra
 from hydra._internal import hydra as hydra_app
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 from vaegan.errors import UserError
@@ -39,6 +41,21 @@ class VettingLoader(ConfigLoaderImpl):
         cfg = super().load_configuration(*args, **kwargs)
         vet(cfg.hydra)
         return cfg
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """As Hydra's, which for each group that --help lists copies every configuration it has read."""
+        return self._repository(config_name, tuple(overrides or ())).get_group_options(group_name, results_filter)
+
+    @cache  # noqa: B019 (a command has one loader)
+    def _repository(self, config_name: str | None, overrides: tuple[str, ...]) -> IConfigRepository:
+        _, repository = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
+        return repository
 
 
 def vet_what_hydra_composes() -> None:
