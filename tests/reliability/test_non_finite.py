@@ -50,15 +50,16 @@ def spoil_loss(name: str, monkeypatch, bad: float, monitored: list[VAEGANModule]
 
 
 def spoil_gradient(network: str, dim: int, monkeypatch, bad: float, monitored: list[VAEGANModule]) -> None:
-    backward = VAEGANModule.manual_backward
+    take_gradient = VAEGANModule._take_gradient
 
-    def spoiled_backward(self, loss, **options):
-        backward(self, loss, **options)
+    def spoiled(self, *arguments, **options):
+        parameters = take_gradient(self, *arguments, **options)
         wanted = [p for p in getattr(self.model, network).parameters() if p.dim() == dim]
-        if at_step(self) and any(p is wanted[0] for p in options["inputs"]):
+        if at_step(self) and any(p is wanted[0] for p in parameters):
             wanted[0].grad.view(-1)[0] = bad
+        return parameters
 
-    monkeypatch.setattr(VAEGANModule, "manual_backward", spoiled_backward)
+    monkeypatch.setattr(VAEGANModule, "_take_gradient", spoiled)
 
 
 CASES = {

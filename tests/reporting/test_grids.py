@@ -11,9 +11,9 @@ ROWS = {name: RANDOM.integers(0, 256, (5, 784), dtype=np.uint8) for name in ("cl
 def test_an_image_stands_in_its_cell_twice_as_large():
     images = RANDOM.integers(0, 256, (7, 784), dtype=np.uint8)
     grid = grids.draw(images, columns=3)
-    assert grid.shape == (2 * (3 * 29 + 1), 2 * (3 * 29 + 1), 3)
+    assert grid.shape == (2 * (3 * 29 + 1), 2 * (3 * 29 + 1))
     top, left = 2 * (1 + 29), 2 * (1 + 29 * 2)  # row 1, column 2: the sixth image
-    assert np.array_equal(grid[top : top + 56 : 2, left + 1 : left + 56 : 2, 0], images[5].reshape(28, 28))
+    assert np.array_equal(grid[top : top + 56 : 2, left + 1 : left + 56 : 2], images[5].reshape(28, 28))
 
 
 def test_rows_come_back_from_the_file(tmp_path):

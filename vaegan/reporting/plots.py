@@ -25,7 +25,8 @@ _CURVES = (
 
 def latent_scatter(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A 2-D latent space, codes (N, 2) coloured and marked by digit, as pixels (H, W, 3) uint8."""
-    figure, axes = plt.subplots(figsize=(7, 6.2), dpi=100, layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 6.2), dpi=100)
+    figure.subplots_adjust(left=0.11, right=0.88, bottom=0.09, top=0.98)  # a layout engine would draw everything twice
     scatter_digits(axes, codes, labels, range(10), size=3)
     axes.legend(title="digit", markerscale=4, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.canvas.draw()

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 from pytorch_lightning import Callback, Trainer
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from vaegan import randomness
 from vaegan.data.batches import EVALUATION_BATCH, pixels
-from vaegan.files import replacing
+from vaegan.files import replacing, write_whole
 from vaegan.reporting import grids, plots
 from vaegan.runs import RunFolder
 from vaegan.training.module import VAEGANModule
@@ -41,13 +42,15 @@ class Pictures(Callback):
                 if is_last:
                     with replacing(self.folder.codes) as temporary, temporary.open("wb") as file:
                         np.savez(file, mu=codes, labels=labels.numpy().astype(np.uint8))
+        board = trainer.logger.experiment if trainer.logger is not None else None
         for name, picture in pictures.items():
-            path = self.folder.images / f"{name}_epoch_{epoch:04d}.png"
-            grids.save(picture, path, rows if name == "reconstructions" else None)
-        if trainer.logger is not None:
-            board = trainer.logger.experiment
-            for name, picture in pictures.items():
-                board.add_image(name, picture, step, dataformats="HWC")
+            png = grids.png(picture, rows if name == "reconstructions" else None)
+            write_whole(self.folder.images / f"{name}_epoch_{epoch:04d}.png", png)
+            if board is not None:  # board.add_image would compress it a second time
+                height, width, *_ = picture.shape
+                image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+                board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+        if board is not None:
             if pl_module.kl_per_dimension is not None and np.isfinite(pl_module.kl_per_dimension).all():
                 board.add_histogram("test/kl_per_dimension", np.asarray(pl_module.kl_per_dimension), step)
 
