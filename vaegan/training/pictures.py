@@ -50,9 +50,9 @@ class Pictures(Callback):
                 height, width, *_ = picture.shape
                 image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
                 board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
-        if board is not None:
-            if pl_module.kl_per_dimension is not None and np.isfinite(pl_module.kl_per_dimension).all():
-                board.add_histogram("test/kl_per_dimension", np.asarray(pl_module.kl_per_dimension), step)
+        kl = pl_module.kl_per_dimension
+        if board is not None and kl is not None and np.isfinite(kl).all():
+            board.add_histogram("test/kl_per_dimension", np.asarray(kl), step)
 
 
 @torch.no_grad()
