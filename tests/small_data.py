@@ -78,6 +78,14 @@ def small(tmp_path, monkeypatch) -> Small:
     return Small(arrays, idx, gz, tmp_path / "root", packages)
 
 
+def write_own(folder: Path, arrays: tuple[np.ndarray, ...]) -> Path:
+    """The arrays, in the order of NAMES, as data=own wants them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in zip(NAMES, arrays, strict=True):
+        (folder / name).write_bytes(write_idx(array))
+    return folder
+
+
 class Mirror:
     """A server of `content` (path to body) on a port of its own, with faults; `asked` is every path requested."""
 

@@ -34,6 +34,7 @@ def with_value(name: str, value: object) -> dict:
         ("data.noise_std", None, "a number >= 0"),
         ("data.noise_clip", 1, "true or false"),
         ("data.batch_size", 1, "a whole number >= 2"),
+        ("data.num_images", 0, "null or a whole number >= 1"),
         ("data.batch_size", 128.0, "a whole number >= 2"),
         ("data.name", "minst", "did you mean mnist?"),
         ("model.latent_dim", 0, "a whole number >= 1"),
@@ -97,6 +98,15 @@ def test_missing_key_is_named():
         (["data.batch_size=60001"], "mnist leaves 60000 training images"),
         (["data=digits", "data.num_val=1450"], "digits leaves 50 training images"),
         (["data=digits", "data.num_val=1500"], "only 1500 training images"),
+        (["data=digits", "data.num_images=1501"], "data.num_images is 1501, but digits has only 1500 training images"),
+        (["data=digits", "data.num_images=99"], "digits leaves 99 training images"),
+        (["data=digits", "data.num_images=500", "data.num_val=500"], "only 500 training images used in all"),
+        (["data=own", "data.num_images=500"], "data.root is null, but data=own"),
+        (["data=own", "data.root=mine"], "data.num_images is null, but data=own needs it"),
+        (
+            ["data=own", "data.root=mine", "data.num_images=9000", "data.num_val=7001"],
+            "own leaves 1999 training images",
+        ),
         (["objective=gan", "data.noise_std=0.5"], "no encoder"),
         (["objective=gan", "model.batch_norm_output=true"], "no encoder"),
         (["objective=vae", "+objective.adversarial_weight=1"], "chosen objective"),
@@ -143,8 +153,20 @@ def test_listing_command_needs_no_torch():
 
 def test_an_option_younger_than_a_run_is_what_the_run_did_before():
     values = config.to_dict(make_config())
-    del values["data"]["held_out_class"], values["logger"]["metrics_every_n_epochs"]
+    del values["data"]["held_out_class"], values["data"]["num_images"], values["logger"]["metrics_every_n_epochs"]
     assert config.check(values) == make_config()
     identity = config.identity(make_config())
     assert "data.held_out_class" not in identity  # so that sweeps know the jobs they ran before there was the option
     assert config.identity(make_config("data.held_out_class=3")) == identity | {"data.held_out_class": 3}
+
+
+def test_the_folder_tells_own_files_apart_and_not_where_a_known_data_set_lies():
+    own = [make_config("data=own", f"data.root={root}", "data.num_images=5000") for root in ("a", "b")]
+    assert config.identity(own[0]) != config.identity(own[1])
+    assert config.identity(make_config("data.root=a")) == config.identity(make_config("data.root=b"))
+    assert own[0].data.num_train == 5000
+
+
+def test_a_subset_is_another_run():
+    assert make_config("data.num_images=5000", "data.num_val=1000").data.num_train == 4000
+    assert config.identity(make_config("data.num_images=5000"))["data.num_images"] == 5000

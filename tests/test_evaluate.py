@@ -1,5 +1,6 @@
 """`python -m vaegan.evaluate`: what it writes, what it refuses, and that its numbers are those of the run."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -12,8 +13,10 @@ import torch
 from conftest import SMALL, make_plan
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_data import write_own
 
 from vaegan import config, runs
+from vaegan.data import sources
 from vaegan.evaluate import evaluate
 from vaegan.evaluation.options import GROUPS, Options
 from vaegan.runs import RunFolder
@@ -31,6 +34,9 @@ FAST = {
     "reconstruction": {"sigmas": [0, 0.5], "filters": False},
     "generation": {"num_samples": 200, "mixture_components": 3},
 }
+
+
+FILTERED = {"sigmas": [0.5], "filters": True}
 
 
 def options(run, **changes) -> Options:
@@ -304,3 +310,33 @@ def test_the_command_prints_a_table_and_where_the_results_are(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "vae/evaluation" in done.stdout
     assert "log_likelihood_fixed_k10" in done.stdout and "nats per image, n = 297" in done.stdout
+
+
+def test_own_files_are_evaluated_without_what_needs_a_classifier_of_them(tmp_path, monkeypatch):
+    from vaegan.evaluation import subject
+    from vaegan.train import train
+
+    digits = dataclasses.astuple(sources.load("digits", None))
+    root = write_own(tmp_path / "own", [array.reshape(-1, *(28, 28) * (array.ndim > 1)) for array in digits])
+    files = sorted(root.iterdir())
+    name = ("data=own", f"data.root={root}", "data.num_images=1200", "logger.tensorboard=false")
+    train(make_plan(tmp_path / "run", *name, *SMALL[1:], "objective=vae"))
+    folder = RunFolder(tmp_path / "run")
+    asked = {"num_samples": 200, "mixture_components": 3}
+    metrics = ["loss", "reconstruction", "generation", "latent", "overfitting"]
+    evaluate(options(folder, metrics=metrics, generation=asked, figures=True, reconstruction=FILTERED))
+    groups = folder.read_evaluation()
+    last = folder.read_metrics()[-1]
+    assert value(folder, "loss/loss") == pytest.approx(last["test/loss"], rel=1e-5)
+    assert groups["generation"]["not_applicable"] == {"": "data=own has no feature network to judge samples by"}
+    assert groups["generation"]["pictures"] == ["samples.png"]
+    assert groups["latent"]["metrics"]["probe_accuracy"]["n"] == 297
+    assert value(folder, "overfitting/nearest_distance") > 0
+    assert sorted(root.iterdir()) == files  # nothing is kept among the user's files
+
+    monkeypatch.setattr(subject, "NUM_IMAGES", 250)  # as if there were more of them than memory holds
+    subject.real_images.cache_clear()
+    evaluate(options(folder, metrics=["loss", "latent"], again=True))
+    subject.real_images.cache_clear()
+    groups = folder.read_evaluation()
+    assert groups["loss"]["metrics"]["loss"]["n"] == groups["latent"]["metrics"]["probe_accuracy"]["n"] == 250

@@ -63,6 +63,11 @@ def test_every_data_set_composes(data):
     assert make_config(f"data={data}").data.name == data
 
 
+def test_own_files_compose_with_what_only_the_user_knows():
+    data = make_config("data=own", "data.root=mine", "data.num_images=5000").data
+    assert (data.name, data.root, data.num_images) == ("own", "mine", 5000)
+
+
 def test_hydra_finds_nothing_unchecked():
     """Each file under conf/ is YAML of a group that config.py knows."""
     groups = {path.name for path in cli.CONF.iterdir() if path.is_dir()}

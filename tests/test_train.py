@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +15,17 @@ import torch
 from conftest import SMALL, make_plan
 from PIL import Image
 from runs_compared import assert_bitwise_equal, assert_same_training, state
+from small_data import write_own
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaegan
 from vaegan import config
+from vaegan.data import batches, sources
 from vaegan.errors import UserError
 from vaegan.runs import RunFolder, held
 from vaegan.sealed import load_checkpoint, save_checkpoint
 from vaegan.train import train
+from vaegan.training.module import VAEGANModule
 
 
 def test_a_run_leaves_every_artefact(run_digits, capsys):
@@ -300,6 +306,79 @@ def test_every_objective_runs_and_can_be_loaded(objective, run_digits):
     assert ("train/adversarial" in names) == (objective == "gan")
 
 
+@pytest.fixture
+def train_own(tmp_path):
+    """Trains on digits as files of one's own; no run may leave a thread behind."""
+    digits = [array.reshape(-1, *(28, 28) * (array.ndim > 1)) for array in astuple(sources.load("digits", None))]
+    root = write_own(tmp_path / "own", digits)
+    options = ("data=own", f"data.root={root}", "data.num_images=1500", *SMALL[1:])
+
+    def run(*overrides: str, folder: str) -> RunFolder:
+        resuming = any(override.startswith("train.resume=") for override in overrides)
+        plan = make_plan(tmp_path / folder, *(() if resuming else options), *overrides)
+        train(plan)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("reading-ahead")]
+        return plan.folder
+
+    return run
+
+
+def test_own_files_train_and_a_run_stopped_inside_an_epoch_goes_on_exactly(train_own, monkeypatch):
+    monkeypatch.setattr(batches, "BLOCK", 32)
+    monkeypatch.setattr(batches, "GROUP", 500)  # 5 batches of 100
+    options = ("data.num_val=300", "data.held_out_class=7", "data.noise_std=0.3", "model.latent_dim=2")
+    whole = train_own(*options, folder="whole")
+    rows = whole.read_metrics()
+    assert [row["step"] for row in rows] == [10, 20]  # 1,200 images but for those of a class: 10 batches of 100
+    assert rows[1]["val/loss"] < rows[0]["val/loss"]
+    assert len(np.load(whole.codes)["mu"]) == 297
+    take_step = VAEGANModule.training_step
+
+    def stopped_at_17(self, batch, batch_idx):
+        take_step(self, batch, batch_idx)
+        if self.trainer.global_step == 17:  # inside the second group of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(VAEGANModule, "training_step", stopped_at_17)
+        train_own(*options, folder="part")
+    part = RunFolder(whole.path.with_name("part"))
+    assert part.read_status()["step"] == 17
+    train_own(f"train.resume={part}", folder="part")
+    assert_same_training(whole, part)
+
+
+def test_own_files_have_the_losses_of_the_same_images_in_memory(train_own, run_digits):
+    """One batch of all images, so that their order does not count."""
+    options = ("data.batch_size=1500", "trainer.max_epochs=1", "objective=autoencoder")
+    ours = train_own(*options, folder="ours").read_metrics()[0]
+    theirs = run_digits(*options, folder="theirs").read_metrics()[0]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_cheap_metrics_of_own_files_are_those_that_need_no_classifier(train_own):
+    folder = train_own("logger.metrics_every_n_epochs=1", "trainer.max_epochs=1", folder="run")
+    tags = EventAccumulator(str(folder.tensorboard)).Reload().Tags()["scalars"]
+    assert {tag for tag in tags if tag.startswith("evaluation/")} == {
+        "evaluation/active_units",
+        "evaluation/probe_accuracy",
+    }
+
+
+def test_own_files_that_are_cut_off_stop_the_run_with_a_sentence(train_own, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "GROUP", 200)
+
+    def cut(self, *_):
+        path = tmp_path / "own" / "train-images-idx3-ubyte"
+        path.write_bytes(path.read_bytes()[:5000])
+
+    monkeypatch.setattr(VAEGANModule, "on_train_epoch_start", cut)
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte can no longer be read"):
+        train_own(folder="run")
+    assert RunFolder(tmp_path / "run").read_status()["state"] == "failed"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reading-ahead")]
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(run_digits, tmp_path):
     run_digits("trainer.max_epochs=1")
     plan = make_plan(tmp_path / "run", *SMALL)
@@ -321,8 +400,6 @@ def test_a_model_beyond_the_memory_is_refused_with_the_estimate(tmp_path):
 
 
 def test_a_crash_is_written_down(run_digits, tmp_path, monkeypatch):
-    from vaegan.training.module import VAEGANModule
-
     def crash(*_):
         raise ZeroDivisionError("in the middle")
 

@@ -29,7 +29,8 @@ def identity(config: "Config") -> dict[str, Any]:
     Two jobs of a sweep with the same identity are the same job. An option that is younger than some runs counts only where
     it departs from what it was before.
     """
-    elsewhere = ("data.root", "trainer.accelerator", "trainer.devices")
+    elsewhere = () if config.data.name == "own" else ("data.root",)  # own files are other images in another folder
+    elsewhere += ("trainer.accelerator", "trainer.devices")
     elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints")
     before = {name: field.default for name, _, field in _walk(Config, "") if field.default is not dataclasses.MISSING}
     return {
@@ -58,12 +59,17 @@ def option(
 
 @dataclass(frozen=True)
 class Data:
-    name: Literal["mnist", "fashion_mnist", "kmnist", "digits"] = option("data set; digits needs no download")
-    root: str | None = option("folder of the data files; null: $VAEGAN_DATA, else a per-user cache")
+    name: Literal["mnist", "fashion_mnist", "kmnist", "digits", "own"] = option(
+        "data set; digits needs no download; own: the IDX files in data.root, read from there as training goes on"
+    )
+    root: str | None = option("folder of the data files; null: $VAEGAN_DATA, else a per-user cache; own files need it")
     batch_size: int = option("images a training step; the incomplete last batch of an epoch is left out", ge=2)
     num_val: int = option("training images held out from the end for validation", ge=0)
     noise_std: float = option("sigma of the Gaussian noise on the input, on the pixels' [0, 1] scale", ge=0)
     noise_clip: bool = option("clip the noisy input to [0, 1]")
+    num_images: int | None = option(
+        "training images used, from the first; null: all of a known data set; own files need it", ge=1, before=None
+    )
     held_out_class: int | None = option(
         "class left out of training and validation, to be recognised as new by evaluate", ge=0, le=9, before=None
     )
@@ -71,7 +77,7 @@ class Data:
     @property
     def num_train(self) -> int:
         """Images left to train on, before a held-out class is taken away."""
-        return NUM_TRAIN_IMAGES[self.name] - self.num_val
+        return (self.num_images or NUM_TRAIN_IMAGES[self.name]) - self.num_val
 
 
 @dataclass(frozen=True)
@@ -284,9 +290,24 @@ def option_names(kind: type = Config) -> list[str]:
 
 def _check_combinations(config: Config) -> None:
     data, objective = config.data, config.objective
-    available = NUM_TRAIN_IMAGES[data.name]
-    if data.num_val >= available:
-        raise UserError(f"data.num_val is {data.num_val}, but {data.name} has only {available} training images in all.")
+    if data.name == "own" and data.root is None:
+        raise UserError("data.root is null, but data=own trains on files of your own; give the folder they are in.")
+    if data.name == "own" and data.num_images is None:
+        raise UserError(
+            "data.num_images is null, but data=own needs it, because no file is opened before the options are checked; give the "
+            "number of your training images, or fewer."
+        )
+    if data.num_images is not None and data.num_images > NUM_TRAIN_IMAGES.get(data.name, data.num_images):
+        raise UserError(
+            f"data.num_images is {data.num_images}, but {data.name} has only {NUM_TRAIN_IMAGES[data.name]} training images; "
+            f"choose at most that, or null for all."
+        )
+    if data.num_train <= 0:
+        used = "" if data.num_images is None else " used"
+        raise UserError(
+            f"data.num_val is {data.num_val}, but {data.name} has only {data.num_train + data.num_val} training images{used} "
+            f"in all."
+        )
     if data.batch_size > data.num_train:
         raise UserError(
             f"data.batch_size is {data.batch_size}, but {data.name} leaves {data.num_train} training images; choose "

@@ -159,3 +159,13 @@ def test_probes_learn_from_training_codes_and_are_asked_about_test_codes_of_know
     }.items():
         assert found[name].value == pytest.approx(expected.value, abs=0.01), name
         assert found[name].n == known.sum()
+
+
+def test_images_of_one_class_have_no_probes_and_the_rest_all_the_same(subject, monkeypatch):
+    """As where a user's own images have no labels but zeros."""
+    labels = {split: torch.zeros_like(subject.labels(split)) for split in ("train", "test")}
+    monkeypatch.setattr(subject, "labels", labels.get)
+    found = groups.latent_space(subject)
+    assert found.metrics.keys() == {"active_units", "mmd", "mmd_floor"}
+    reasons = {found.not_applicable[name] for name in ("knn_accuracy", "silhouette", "probe_accuracy")}
+    assert reasons == {"the images are all labelled as one class"}

@@ -75,3 +75,10 @@ def test_the_probe_does_not_care_for_the_scale_of_the_codes():
     assert latent.probe_accuracy(scaled[:800], LABELS[:800], scaled[800:], LABELS[800:]).value == pytest.approx(
         plain, abs=0.02
     )
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_a_few_labels_are_at_least_one_of_each_class():
+    labels = torch.arange(400) % 200
+    codes = torch.stack([labels.float(), labels.float() ** 2 / 200], dim=1)
+    assert latent.few_label_accuracy(codes, labels, codes, labels, 100, seed=0).n == 400

@@ -277,6 +277,20 @@ def _devices(draw: st.DrawFn) -> Mistake:
     return Mistake("trainer.devices", {"trainer.devices": number})
 
 
+def _num_images(draw: st.DrawFn) -> Mistake:
+    data, available = draw(st.sampled_from(sorted(config.NUM_TRAIN_IMAGES.items())))
+    number = draw(st.integers(available + 1, 2**63 - 1))
+    return Mistake("data.num_images", {"data.num_images": number}, (f"data={data}",))
+
+
+def _own_root(draw: st.DrawFn) -> Mistake:
+    return Mistake("data.root", {"data.num_images": draw(st.integers(2000, 2**63 - 1))}, ("data=own",))
+
+
+def _own_num_images(draw: st.DrawFn) -> Mistake:
+    return Mistake("data.num_images", {"data.root": draw(names)}, ("data=own",))
+
+
 def _num_val(draw: st.DrawFn) -> Mistake:
     data, available = draw(st.sampled_from(sorted(config.NUM_TRAIN_IMAGES.items())))
     return Mistake("data.num_val", {"data.num_val": draw(st.integers(available, 2**63 - 1))}, (f"data={data}",))
@@ -304,7 +318,11 @@ def _gan_batch_norm(draw: st.DrawFn) -> Mistake:
 
 
 BATCH_SIZE = make_config().data.batch_size
-COMBINATIONS = [_devices, _num_val, _batch_size, _metrics, _gan_noise, _gan_batch_norm]  # of config._check_combinations
+# Those of config._check_combinations.
+COMBINATIONS = [
+    *(_own_root, _own_num_images, _num_images, _num_val, _batch_size),
+    *(_devices, _metrics, _gan_noise, _gan_batch_norm),
+]
 
 
 def _other_objective(draw: st.DrawFn) -> Mistake:
@@ -453,6 +471,7 @@ SMALL = {
     "optimizer.discriminator.lr": st.floats(1e-5, 1e-2),
     "data.noise_std": st.just(0.0) | st.floats(0, 3),
     "data.num_val": st.sampled_from([0, 1]) | st.integers(0, 1490),
+    "data.num_images": st.none() | st.integers(1492, 1500),
     "logger.tensorboard": st.sampled_from([True, *[False] * 7]),
     "train.resume": st.none(),
     "trainer.max_steps": st.just(1),
@@ -501,7 +520,8 @@ def good(draw: st.DrawFn, labels: np.ndarray, metrics: bool) -> list[str]:
     if not (values["logger.tensorboard"] and metrics):
         values["logger.metrics_every_n_epochs"] = None
     known = labels != (-1 if values["data.held_out_class"] is None else values["data.held_out_class"])
-    num_train = config.NUM_TRAIN_IMAGES["digits"] - values["data.num_val"]
+    known = known[: values["data.num_images"]]
+    num_train = len(known) - values["data.num_val"]
     assume(known[num_train:].any() or not values["data.num_val"])
     most = int(known[:num_train].sum())
     assume(most >= 2)

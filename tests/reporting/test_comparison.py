@@ -146,7 +146,14 @@ def test_a_claim_that_fails_is_said_to(make_run, tmp_path, plain, normed, begins
 
 @pytest.mark.parametrize(
     "override",
-    ["data.batch_size=128", "model.latent_dim=20", "data.noise_std=0.5", "objective=vae", "data=fashion_mnist"],
+    [
+        "data.batch_size=128",
+        "model.latent_dim=20",
+        "data.noise_std=0.5",
+        "objective=vae",
+        "data=fashion_mnist",
+        "data.num_images=50000",
+    ],
 )
 def test_other_settings_do_not_stand_beside_the_paper(make_run, tmp_path, override):
     pair_runs(make_run, {0: (100, 90)}, {0: (90, 80)}, *PAPERS_SETTINGS, override)

@@ -40,6 +40,14 @@ def test_a_constant_encoder_has_no_active_unit_and_a_probe_that_guesses():
     assert 1 <= values["classifier_score"] <= 10
 
 
+def test_images_of_one_class_have_no_probe():
+    module = VAEGANModule(make_config("data=digits", "model.latent_dim=4")).eval()
+    data = ImageData(module.config.data, seed=0)
+    data.prepare_data()
+    splits = {name: (images, torch.zeros_like(labels)) for name, (images, labels) in data.splits.items()}
+    assert set(cheap_metrics(module, splits)) == {"active_units", "classifier_score"}
+
+
 def test_a_gan_has_only_samples():
     module = VAEGANModule(make_config("data=digits", "objective=gan"))
     trainer = fit(module)

@@ -1,12 +1,16 @@
-"""The loader: batches gathered from images that are held once, as uint8, where the model computes."""
+"""The loader: batches gathered from images that are held once, as uint8, where the model computes, or that lie on disk."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from vaegan import randomness
+from vaegan.data.mapped import Images, MappedImages
 
+BLOCK = 256  # images that lie side by side on disk and are read together: 200 kB
+GROUP = 64 * BLOCK  # about how many are read ahead and shuffled: 13 MB
 EVALUATION_BATCH = 500  # fixed, so that evaluation noise, keyed by batch, is the same whatever data.batch_size is
 
 
@@ -29,7 +33,7 @@ class EpochOrder:
 class Batches:
     """An iterable of (images (B, 784) uint8, labels (B,) int64) for Lightning, in the order they lie, all of them."""
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int):
+    def __init__(self, images: Images, labels: Tensor, batch_size: int):
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
@@ -47,7 +51,7 @@ class ShuffledBatches(Batches):
     Lightning keeps state_dict() in checkpoints, so a run that was stopped inside an epoch goes on with the batch after.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, order: EpochOrder):
+    def __init__(self, images: Images, labels: Tensor, batch_size: int, order: EpochOrder):
         super().__init__(images, labels, batch_size)
         self.sampler = order  # the name where Lightning looks for set_epoch
         self._given = 0
@@ -64,12 +68,67 @@ class ShuffledBatches(Batches):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # A generator, so that the order is asked for at the first batch, after Lightning has called set_epoch.
-        indices = self.sampler.indices().to(self.images.device)
         is_begun = self._begun is not None and self._begun["epoch"] == self.sampler.epoch
         first = self._begun["batches"] if is_begun else 0
-        for number, chunk in enumerate(indices.split(self.batch_size)[first : len(self)], first + 1):
+        for number, batch in enumerate(self._batches(first), first + 1):
             self._given = number
+            yield batch
+
+    def _batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches from number `first` on, counted from 0."""
+        indices = self.sampler.indices().to(self.images.device)
+        for chunk in indices.split(self.batch_size)[first : len(self)]:
             yield self.images.index_select(0, chunk), self.labels.index_select(0, chunk)
+
+
+class MappedBatches(ShuffledBatches):
+    """The same of images on disk, which a thread reads ahead while the batches before are trained on.
+
+    Single images at random places are slow to read, so an epoch is shuffled twice: blocks of images that lie side by side
+    come in random order, and groups of them, whole batches in all, are read and then shuffled image by image. Both orders are
+    functions of (seed, epoch). Where all images fit into one group it is an ordinary shuffle.
+    """
+
+    images: MappedImages
+
+    def _batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if first >= len(self):
+            return
+        epoch = self.sampler.epoch
+        per_group = max(1, round(GROUP / self.batch_size))
+        last_group = (len(self) - 1) // per_group
+        group, skipped = divmod(first, per_group)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading-ahead") as reader:
+            ahead = reader.submit(self._read, epoch, group, per_group)
+            while True:
+                images, labels, order = ahead.result()
+                if group < last_group:
+                    ahead = reader.submit(self._read, epoch, group + 1, per_group)
+                for chunk in order.split(self.batch_size)[skipped : len(order) // self.batch_size]:
+                    yield images.index_select(0, chunk), labels.index_select(0, chunk)
+                if group == last_group:
+                    return
+                group, skipped = group + 1, 0
+
+    def _read(self, epoch: int, group: int, per_group: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The images (n, 784) of a group as they lie on disk, their labels (n,), and the order (n,) they are given in."""
+        places = self._places(epoch, group, per_group * self.batch_size)
+        draws = randomness.generator("cpu", self.sampler.seed, "order in group", epoch, group)
+        order = torch.randperm(len(places), generator=draws)
+        device = self.images.device
+        return self.images[places], self.labels.index_select(0, places.to(device)), order.to(device)
+
+    def _places(self, epoch: int, group: int, group_size: int) -> Tensor:
+        """Which images a group has, ascending, so that each block is read from its beginning to its end."""
+        num_images = len(self.images)
+        draws = randomness.generator("cpu", self.sampler.seed, "order of blocks", epoch)
+        blocks = torch.randperm(-(-num_images // BLOCK), generator=draws)
+        place = torch.arange(group * group_size, min((group + 1) * group_size, num_images))
+        # The last block may lack some images; what comes after it moves up.
+        lacking = -num_images % BLOCK
+        shortened = (blocks == len(blocks) - 1).nonzero().item()
+        place += lacking * (place >= (shortened + 1) * BLOCK - lacking)
+        return (blocks[place // BLOCK] * BLOCK + place % BLOCK).sort().values
 
 
 def pixels(images: Tensor) -> Tensor:

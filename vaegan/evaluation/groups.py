@@ -171,6 +171,12 @@ def latent_space(subject: Subject) -> Findings:
     found.metrics["mmd"] = Metric(latent.mmd(z[:n], prior), "squared kernel distance", n)
     found.metrics["mmd_floor"] = Metric(latent.mmd(other, prior), "squared kernel distance", n)
     subject.tick(0.2)
+    if min(len(labels.unique()), len(train_labels.unique())) < 2:
+        probes = ("probe_accuracy_100_labels", "probe_accuracy_1000_labels", "probe_accuracy")
+        found.not_applicable |= dict.fromkeys(
+            ("knn_accuracy", "silhouette", *probes), "the images are all labelled as one class"
+        )
+        return found
     found.metrics["knn_accuracy"] = latent.knn_accuracy(train_mu, train_labels, mu, labels)
     found.metrics["silhouette"] = latent.silhouette(mu, labels)
     subject.tick(0.5)
@@ -229,7 +235,7 @@ def anomalies(subject: Subject) -> Findings:
     for name in ("mnist", "fashion_mnist", "kmnist"):
         if name != data.name:
             try:
-                others[name] = pixels(other_images(name, subject.options.data_root or data.root).to(subject.device))
+                others[name] = pixels(other_images(name, subject.real.root).to(subject.device))
             except NotApplicable as reason:
                 found.not_applicable[name] = str(reason)
     normal, reasons = _anomaly_scores(subject, own)

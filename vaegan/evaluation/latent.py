@@ -62,7 +62,7 @@ def few_label_accuracy(
     accuracies = []
     for repeat in range(PROBE_REPEATS):
         order = torch.randperm(len(train), generator=randomness.generator("cpu", seed, "labelled", repeat))
-        each = num_labels // len(classes)
+        each = max(1, num_labels // len(classes))
         chosen = torch.cat([order[train_labels[order] == label][:each] for label in classes])
         hits = _probe(train[chosen], train_labels[chosen], test, test_labels)
         accuracies.append(hits.double().mean().item())

@@ -57,10 +57,10 @@ def _samples(subject: Subject, found: Findings) -> Drawings:
     if "mixture/precision" in found.metrics:
         rows["mixture"] = subject.mixture_samples
     shares = {name.partition("/")[0]: values for name, values in found.arrays.items()}
-    return {
-        "samples": _rows({name: images[:_WIDE] for name, images in rows.items()}),
-        "classes": lambda path: run_figures.class_shares(shares, path),
-    }
+    drawings = {"samples": _rows({name: images[:_WIDE] for name, images in rows.items()})}
+    if shares:
+        drawings["classes"] = lambda path: run_figures.class_shares(shares, path)
+    return drawings
 
 
 def _latent(subject: Subject, found: Findings) -> Drawings:

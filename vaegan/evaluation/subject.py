@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from vaegan.evaluation.options import Options
 from vaegan.evaluation.result import Metric, NotApplicable
 from vaegan.runs import RunFolder, load_run
 
+NUM_IMAGES = 60_000  # of a split, the first ones: all of a known data set; of own files as many as memory surely holds
 NUM_NEAREST = 2000  # images whose nearest training image is looked for
 Features = tuple[Tensor, Tensor]  # (N, 64) and class logits (N, 10) of features.py's network
 
@@ -29,14 +31,21 @@ class RealImages:
 
     def __init__(self, data: config.Data, device: torch.device):
         self.name = data.name
-        self.root = sources.root_folder(data.root)
+        # Where more is kept and looked for; not among files of the user's own.
+        self.root = None if data.name == "own" else sources.root_folder(data.root)
         self.device = device
         module = ImageData(data, seed=0)
         module.prepare_data()
-        self.splits = {name: (images.to(device), labels) for name, (images, labels) in module.splits.items()}
+        self.splits = {
+            name: (images[:NUM_IMAGES].to(device), labels[:NUM_IMAGES])
+            for name, (images, labels) in module.splits.items()
+        }
 
     @cached_property
     def network(self) -> features.FeatureNetwork:
+        """Raises NotApplicable where there is none for the data set."""
+        if self.name == "own":
+            raise NotApplicable("data=own has no feature network to judge samples by")
         return features.load(self.name, self.root, self.device)
 
     @lru_cache(maxsize=4)  # noqa: B019 - lives as long as the process's only instance
@@ -64,14 +73,14 @@ def real_images(data: config.Data, device: torch.device) -> RealImages:
 
 
 @lru_cache(maxsize=3)
-def other_images(name: str, root: str | None) -> Tensor:
+def other_images(name: str, root: Path | None) -> Tensor:
     """Test images (N, 784) uint8 of another data set.
 
     Raises:
         NotApplicable: they cannot be had.
     """
     try:
-        return torch.from_numpy(sources.load(name, sources.root_folder(root)).test_images)
+        return torch.from_numpy(sources.load(name, root).test_images)
     except UserError as error:
         raise NotApplicable(str(error).partition(":")[0]) from error
 

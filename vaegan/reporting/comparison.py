@@ -261,12 +261,13 @@ def beside_paper(section: Section) -> list[BesidePaper]:
             options = pair.plain.options
             fits = {
                 "data.name": "mnist",
+                "data.num_images": None,
                 "data.batch_size": BATCH_SIZE,
                 "model.latent_dim": table.latent_dim,
                 "model.hidden_dim": table.latent_dim**2,
                 "objective.kind": "vaegan",
             }
-            if all(options[key] == value for key, value in fits.items()) and (
+            if all(options.get(key) == value for key, value in fits.items()) and (
                 (options["data.noise_std"] > 0) == table.denoising
             ):
                 found.append(BesidePaper(table, pair))

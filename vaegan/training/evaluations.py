@@ -6,6 +6,7 @@ from pytorch_lightning import Callback, Trainer
 from vaegan import randomness
 from vaegan.data import sources
 from vaegan.data.batches import pixels
+from vaegan.data.mapped import Images
 from vaegan.evaluation import features, generation, latent
 from vaegan.training.module import VAEGANModule
 
@@ -26,8 +27,8 @@ class Evaluations(Callback):
 
 
 @torch.no_grad()
-def cheap_metrics(module: VAEGANModule, splits: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
-    """active_units and probe_accuracy if there is an encoder, classifier_score.
+def cheap_metrics(module: VAEGANModule, splits: dict[str, tuple[Images, torch.Tensor]]) -> dict[str, float]:
+    """active_units and probe_accuracy if there is an encoder (and more than one class), classifier_score but for data=own.
 
     Args:
         splits: images (N, 784) uint8 and labels (N,) of "train" and "test".
@@ -40,9 +41,12 @@ def cheap_metrics(module: VAEGANModule, splits: dict[str, tuple[torch.Tensor, to
             images, labels[split] = (part[:NUM_CODES] for part in splits[split])
             codes[split] = module.model.encode(pixels(images.to(device)))[0].float()
         values["active_units"] = latent.active_units(codes["test"]).value
-        values["probe_accuracy"] = latent.probe_accuracy(
-            codes["train"], labels["train"], codes["test"], labels["test"]
-        ).value
+        if len(labels["train"].unique()) > 1:
+            values["probe_accuracy"] = latent.probe_accuracy(
+                codes["train"], labels["train"], codes["test"], labels["test"]
+            ).value
+    if data.name == "own":  # no network knows its classes
+        return values
     z = randomness.normal((NUM_SAMPLES, module.model.latent_dim), device, module.config.seed, "scored prior")
     network = features.load(data.name, sources.root_folder(data.root), device)
     values["classifier_score"] = generation.classifier_score(network(module.model.generate(z))[1]).value

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaegan import randomness
 from vaegan.data.batches import EVALUATION_BATCH, pixels
+from vaegan.data.mapped import Images
 from vaegan.files import replacing, write_whole
 from vaegan.reporting import grids, plots
 from vaegan.runs import RunFolder
@@ -56,7 +57,7 @@ class Pictures(Callback):
 
 
 @torch.no_grad()
-def reconstructions(module: VAEGANModule, images: Tensor) -> dict[str, np.ndarray]:
+def reconstructions(module: VAEGANModule, images: Images) -> dict[str, np.ndarray]:
     """The first test images, clean, noisy (if there is noise) and reconstructed, (NUM_COLUMNS, 784) uint8 each.
 
     Args:
@@ -77,7 +78,7 @@ def samples(module: VAEGANModule) -> np.ndarray:
 
 
 @torch.no_grad()
-def encode_all(module: VAEGANModule, images: Tensor) -> Tensor:
+def encode_all(module: VAEGANModule, images: Images) -> Tensor:
     """mu (N, d) of all images (N, 784) uint8, clean."""
     return torch.cat(
         [module.model.encode(pixels(part.to(module.device)))[0] for part in images.split(EVALUATION_BATCH)]
