@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help train sweep evaluate report test test-reliability lint format tensorboard wheel clean
+.PHONY: help train sweep evaluate report test test-reliability bench lint format tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,11 @@ test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
 
 test-reliability: $(VENV)/ready  ## all trials of tests/reliability (40 minutes), their table in docs/reliability.md
 	$(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile --long --timeout 7200 --table docs/reliability.md $(ARGS)
+
+bench: $(VENV)/ready  ## time training beside other ways to do it (half an hour): docs/performance.md; ARGS="start_up" for a part
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/bench pythae==0.1.2 cloudpickle imageio \
+		pydantic==2.14.3 pydantic-core==2.50.4 annotated-types typing-inspection
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/ready  ## check style and formatting
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def test_adversarial_does_not_saturate_and_pushes_the_logit_up():
 
 def test_discriminator_by_hand():
     real, fake = torch.tensor([[math.log(3)]]), torch.tensor([[-math.log(3)]])  # D(x) = 3/4, D(fake) = 1/4
-    assert losses.discriminator(real, [fake]).item() == pytest.approx(-2 * math.log(0.75))
+    assert losses.discriminator(real, fake).item() == pytest.approx(-2 * math.log(0.75))
 
 
 def test_discriminator_averages_the_kinds_of_fakes():
@@ -81,7 +81,7 @@ def test_discriminator_averages_the_kinds_of_fakes():
     expected = F.binary_cross_entropy_with_logits(real, torch.ones(8, 1)) + F.binary_cross_entropy_with_logits(
         torch.cat([first, second]), torch.zeros(16, 1)
     )
-    torch.testing.assert_close(losses.discriminator(real, [first, second]), expected)
+    torch.testing.assert_close(losses.discriminator(real, torch.cat([first, second])), expected)
 
 
 @pytest.mark.parametrize("term", ["reconstruction", "kl", "adversarial", "discriminator"])
@@ -92,6 +92,6 @@ def test_losses_are_float32_under_bf16(term):
             "reconstruction": lambda: losses.reconstruction(a, b),
             "kl": lambda: losses.kl_per_dimension(a, a),
             "adversarial": lambda: losses.adversarial(a),
-            "discriminator": lambda: losses.discriminator(a, [a]),
+            "discriminator": lambda: losses.discriminator(a, a),
         }[term]()
     assert value.dtype == torch.float32

@@ -63,16 +63,15 @@ def kl_per_code(mu: Tensor, logvar: Tensor) -> Tensor:
 def adversarial(logits_fake: Tensor) -> Tensor:
     """The generator's term of 2.3: BCE(D(fake), 1) = -log D(fake), with D = sigmoid(logits_fake), (B, 1).
 
+    Of several kinds of fakes, (n B, 1), the mean is taken.
     The non-saturating form: its gradient does not vanish where the discriminator wins.
     """
     return F.softplus(-logits_fake.float()).mean()
 
 
-def discriminator(logits_real: Tensor, logits_fakes: list[Tensor]) -> Tensor:
-    """2.3.1: BCE(D(x), 1) + BCE(D(fake), 0); logits (B, 1).
+def discriminator(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """2.3.1: BCE(D(x), 1) + BCE(D(fake), 0); logits (B, 1), and (n B, 1) of n kinds of fakes.
 
     Of several kinds of fakes the mean is taken, so that their number changes no weight.
     """
-    real = F.softplus(-logits_real.float()).mean()
-    fake = sum(F.softplus(logits.float()).mean() for logits in logits_fakes) / len(logits_fakes)
-    return real + fake
+    return F.softplus(-logits_real.float()).mean() + F.softplus(logits_fake.float()).mean()

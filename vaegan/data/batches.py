@@ -99,24 +99,22 @@ class MappedBatches(ShuffledBatches):
         last_group = (len(self) - 1) // per_group
         group, skipped = divmod(first, per_group)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading-ahead") as reader:
-            ahead = reader.submit(self._read, epoch, group, per_group)
+            places = self._places(epoch, group, per_group * self.batch_size)
+            ahead = reader.submit(self.images.__getitem__, places)
             while True:
-                images, labels, order = ahead.result()
+                images, labels = ahead.result(), self.labels.index_select(0, places.to(self.labels.device))
+                draws = randomness.generator("cpu", self.sampler.seed, "order in group", epoch, group)
+                order = torch.randperm(len(places), generator=draws).to(images.device)
                 if group < last_group:
-                    ahead = reader.submit(self._read, epoch, group + 1, per_group)
+                    # The thread does nothing but this, with numpy: an operation of torch's in a second thread would have
+                    # OpenMP start more threads than there are cores, and every later operation would take twice as long.
+                    places = self._places(epoch, group + 1, per_group * self.batch_size)
+                    ahead = reader.submit(self.images.__getitem__, places)
                 for chunk in order.split(self.batch_size)[skipped : len(order) // self.batch_size]:
                     yield images.index_select(0, chunk), labels.index_select(0, chunk)
                 if group == last_group:
                     return
                 group, skipped = group + 1, 0
-
-    def _read(self, epoch: int, group: int, per_group: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The images (n, 784) of a group as they lie on disk, their labels (n,), and the order (n,) they are given in."""
-        places = self._places(epoch, group, per_group * self.batch_size)
-        draws = randomness.generator("cpu", self.sampler.seed, "order in group", epoch, group)
-        order = torch.randperm(len(places), generator=draws)
-        device = self.images.device
-        return self.images[places], self.labels.index_select(0, places.to(device)), order.to(device)
 
     def _places(self, epoch: int, group: int, group_size: int) -> Tensor:
         """Which images a group has, ascending, so that each block is read from its beginning to its end."""

@@ -130,11 +130,11 @@ class VAEGANModule(LightningModule):
             fakes.append(model.generate(z_prior))
         if "adversarial" in objective.weights:
             logits_real = model.discriminate(x)
-            logits_fakes = [model.discriminate(fake) for fake in fakes]
-            terms["adversarial"] = sum(losses.adversarial(fake) for fake in logits_fakes) / len(fakes)
-            terms["discriminator_loss"] = losses.discriminator(logits_real, logits_fakes)
-            terms["d_real"] = logits_real.float().sigmoid().mean()
-            terms["d_fake"] = torch.cat(logits_fakes).float().sigmoid().mean()
+            logits_fake = torch.cat([model.discriminate(fake) for fake in fakes])
+            terms["adversarial"] = losses.adversarial(logits_fake)
+            terms["discriminator_loss"] = losses.discriminator(logits_real, logits_fake)
+            terms["d_real"] = logits_real.detach().float().sigmoid().mean()
+            terms["d_fake"] = logits_fake.detach().float().sigmoid().mean()
         return terms
 
     def draws(self, x: Tensor, *position: int, evaluating: str = "") -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -156,7 +156,9 @@ class VAEGANModule(LightningModule):
 
     def _minimised(self, terms: dict[str, Any]) -> Any:
         """The first optimizer's loss: the objective's terms, weighted."""
-        return sum(weight * terms[name] for name, weight in self.config.objective.weights.items())
+        weights = self.config.objective.weights.items()
+        first, *others = [terms[name] if weight == 1 else weight * terms[name] for name, weight in weights]
+        return sum(others, first)
 
     def _step_optimizers(self) -> None:
         """Lightning counts a step whenever one of its wrapped optimizers steps. Only the first is stepped through its

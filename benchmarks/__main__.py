@@ -1,0 +1,72 @@
+"""`make bench`, or `python -m benchmarks NAME ...` for some of it: measure, keep the figures, write docs/performance.md anew."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import floor, measures, race, report
+from benchmarks.race import ROOT
+
+FIGURES = ROOT / "benchmarks" / "figures"  # one JSON file for each of MEASURES, as it was last measured
+
+
+def steps(progress: Progress) -> dict[str, Any]:
+    """The contestants at every d and precision, and the machine's limit before and after them."""
+    races, rates = [], {"32-true": 0.0, "bf16-mixed": 0.0, "bandwidth": 0.0}
+
+    def look_at_the_machine() -> None:
+        for precision in ("32-true", "bf16-mixed"):
+            rates[precision] = max(rates[precision], floor.product_rate(precision))
+        rates["bandwidth"] = max(rates["bandwidth"], floor.bandwidth())
+
+    look_at_the_machine()
+    for plan in race.PLANS:
+        races.append(race.race(plan, progress))
+    for plan in race.ONE_BY_ONE:
+        races.append(race.race_one_by_one(plan, progress))
+    look_at_the_machine()
+    return {"races": races, "rates": rates}
+
+
+MEASURES: dict[str, Callable[[Progress], Any]] = {
+    "steps": steps,
+    "techniques": measures.techniques,
+    "sweeps": lambda progress: {
+        "2": measures.sweep(progress, 2),
+        "20": measures.sweep(progress, 20),
+        "one more job": measures.one_more_job(progress),
+    },
+    "start_up": measures.start_up,
+    "memory": lambda progress: {p: measures.largest(progress, p) for p in ("32-true", "bf16-mixed")},
+    "growth": measures.growth,
+}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(MEASURES)
+    if unknown := [name for name in names if name not in (*MEASURES, "report")]:
+        print(f"{unknown[0]} is not measured; there are: {', '.join(MEASURES)}, and report.", file=sys.stderr)
+        sys.exit(2)
+    FIGURES.mkdir(exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        for name in names:
+            if name != "report":
+                found = {
+                    "date": date.today().isoformat(),
+                    "machine": report.machine(),
+                    "found": MEASURES[name](progress),
+                }
+                (FIGURES / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+                progress.console.print(f"{name}: measured")
+    kept = {path.stem: json.loads(path.read_text()) for path in FIGURES.glob("*.json")}
+    for path in report.write(kept):
+        print(f"written     {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Everything else that is measured: start-up, sweeps, memory at d = 500, growth, and what each technique gives."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.progress import Progress
+
+from benchmarks.race import ROOT, Contestant
+from benchmarks.settings import BATCH_SIZE, STEPS_AN_EPOCH, Setting
+
+_NO_GPU = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def start_up(progress: Progress) -> dict[str, float]:
+    """Seconds until the answer, the shortest of five times; for smoke until its first step is done, of three."""
+    python = (sys.executable, "-m", "vaegan.train")
+    completion = {"COMP_LINE": "vaegan-train +experiment=de"}
+    commands: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "--help": ((*python, "--help"), {}),
+        "--cfg job": ((*python, "--cfg", "job"), {}),
+        "tab completion": ((*python, "-sc", "query=bash"), completion),
+        "a mistyped option": ((*python, "model.latent_dimm=2"), {}),
+        "a wrong value": ((*python, "model.latent_dim=two"), {}),
+        "import torch, pytorch_lightning, hydra": (
+            (sys.executable, "-c", "import torch, pytorch_lightning, hydra"),
+            {},
+        ),
+    }
+    task = progress.add_task("start-up", total=5 * len(commands) + 3)
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(5):
+        for name, (command, variables) in commands.items():
+            started = time.perf_counter()
+            subprocess.run(command, env=os.environ | variables, cwd=tempfile.gettempdir(), capture_output=True)
+            seconds[name].append(time.perf_counter() - started)
+            progress.advance(task)
+    seconds["the first step of smoke is done"] = []
+    for _ in range(3):
+        started = time.perf_counter()
+        with Contestant("smoke", Setting(2)) as contestant:
+            contestant.go(steps=1)
+            seconds["the first step of smoke is done"].append(time.perf_counter() - started)
+        progress.advance(task)
+    progress.remove_task(task)
+    return {name: min(times) for name, times in seconds.items()}
+
+
+def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 2) -> dict[str, float]:
+    """Seconds of a sweep from command to table, and of as many hand loops one after another (their start-up not counted)."""
+    task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=4)
+    setting = Setting(latent_dim)
+    with Contestant("hand", setting) as hand:
+        hand.go(steps=20)
+        loops = []
+        for _ in range(3):
+            loops.append(hand.go(steps=STEPS_AN_EPOCH)["seconds"])
+            progress.advance(task)
+    options = (*setting.options, f"trainer.max_epochs={epochs}", "train.matmul=medium")
+    seconds = _seconds_of_sweep(jobs, *options)
+    progress.remove_task(task)
+    return {"sweep": seconds, "hand loops": jobs * epochs * statistics.median(loops), "jobs": jobs, "epochs": epochs}
+
+
+def one_more_job(progress: Progress) -> float:
+    """Seconds that a job adds to a sweep beyond its training: of jobs of one step on digits, run one at a time."""
+    task = progress.add_task("one more job", total=2)
+    options = ("+experiment=smoke", "trainer.max_steps=1", "hydra.launcher.jobs_at_once=1")
+    few = _seconds_of_sweep(2, *options)
+    progress.advance(task)
+    many = _seconds_of_sweep(12, *options)
+    progress.remove_task(task)
+    return (many - few) / 10
+
+
+def _seconds_of_sweep(jobs: int, *options: str) -> float:
+    folder = tempfile.mkdtemp()
+    started = time.perf_counter()
+    seeds = f"seed={','.join(map(str, range(jobs)))}"
+    command = (sys.executable, "-m", "vaegan.train", "-m", *options, seeds, f"hydra.sweep.dir={folder}")
+    subprocess.run(command, env=_NO_GPU, cwd=ROOT, check=True, capture_output=True)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(folder)
+    return seconds
+
+
+def largest(progress: Progress, precision: str) -> dict[str, float]:
+    """Peak memory of the whole command at d = 500, two steps, evaluation and checkpoint included, bytes."""
+    task = progress.add_task(f"memory at d = 500, {precision}", total=1)
+    setting = Setting(500, precision)
+    with tempfile.TemporaryDirectory() as folder:
+        options = (*setting.options, "trainer.max_steps=2", f"hydra.run.dir={folder}/run")
+        process = subprocess.Popen(
+            (sys.executable, "-m", "vaegan.train", *options), env=_NO_GPU, cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"the run at d = 500 ended with status {status}")
+    progress.remove_task(task)
+    return {"peak": usage.ru_maxrss * 1024, "parameters": setting.num_parameters}
+
+
+def growth(progress: Progress) -> dict[str, list[dict[str, float]]]:
+    """Seconds a step and bytes against d and the batch size; seconds an epoch and bytes against the number of images."""
+    dims, sizes, times = (2, 5, 10, 20, 50, 100), (32, 128, 512, 2048), (1, 2, 4)
+    task = progress.add_task("growth", total=len(dims) + len(sizes) + len(times) + 1)
+    found: dict[str, list[dict[str, float]]] = {"latent_dim": [], "batch_size": [], "images": []}
+    for latent_dim in dims:
+        found["latent_dim"].append({"x": latent_dim} | _steps(Setting(latent_dim)))
+        progress.advance(task)
+    for size in sizes:
+        found["batch_size"].append({"x": size} | _steps(Setting(20), f"data.batch_size={size}"))
+        progress.advance(task)
+    with tempfile.TemporaryDirectory() as folder:
+        for factor in (0, *times):  # 0: MNIST, held in memory
+            own = _own(Path(folder), factor) if factor else ()
+            with Contestant("vaegan", Setting(2), *own) as contestant:
+                contestant.go(epochs=1)
+                answer = contestant.go(epochs=1)
+                found["images"].append(
+                    {
+                        "x": factor,
+                        "seconds": answer["steps_seconds"],
+                        "steps": answer["steps"],
+                        "bytes": answer["bytes"],
+                    }
+                )
+            progress.advance(task)
+    progress.remove_task(task)
+    return found
+
+
+def _steps(setting: Setting, *overrides: str) -> dict[str, float]:
+    with Contestant("vaegan", setting, *overrides) as contestant:
+        contestant.go(steps=5)
+        answers = [contestant.go(steps=5 if setting.latent_dim >= 50 else 25) for _ in range(5)]
+    return {
+        "seconds": statistics.median(answer["seconds"] / answer["steps"] for answer in answers),
+        "bytes": answers[-1]["bytes"],
+    }
+
+
+def _own(folder: Path, factor: int) -> tuple[str, ...]:
+    """Options for MNIST `factor` times over, as files that are memory-mapped."""
+    import numpy as np
+
+    from vaegan.data import sources
+    from vaegan.data.idx import write_idx
+
+    images = sources.load("mnist", sources.default_root())
+    root = folder / str(factor)
+    root.mkdir()
+    for name, array, repeats in (
+        ("train-images-idx3-ubyte", images.train_images.reshape(-1, 28, 28), factor),
+        ("train-labels-idx1-ubyte", images.train_labels, factor),
+        ("t10k-images-idx3-ubyte", images.test_images.reshape(-1, 28, 28), 1),
+        ("t10k-labels-idx1-ubyte", images.test_labels, 1),
+    ):
+        (root / name).write_bytes(write_idx(np.concatenate([array] * repeats)))
+    return ("data=own", f"data.root={root}", f"data.num_images={60_000 * factor}", f"data.batch_size={BATCH_SIZE}")
+
+
+def techniques(progress: Progress) -> dict[str, dict[str, float]]:
+    """{d: {technique: how many times as long a step of the hand loop takes without it}}, median of paired rounds."""
+    from benchmarks.contestants import TECHNIQUES
+
+    found: dict[str, dict[str, float]] = {}
+    for latent_dim, steps, rounds in ((2, 40, 10), (20, 30, 10), (100, 5, 6)):
+        task = progress.add_task(f"techniques, d = {latent_dim}", total=rounds)
+        names = ("nothing", *TECHNIQUES)
+        contestants = {name: Contestant("hand_without", Setting(latent_dim), name) for name in names}
+        try:
+            for contestant in contestants.values():
+                contestant.go(steps=5)
+            seconds: dict[str, list[float]] = {name: [] for name in names}
+            for _ in range(rounds):
+                for name, contestant in contestants.items():
+                    seconds[name].append(contestant.go(steps=steps)["seconds"])
+                progress.advance(task)
+        finally:
+            for contestant in contestants.values():
+                contestant.__exit__()
+        progress.remove_task(task)
+        found[str(latent_dim)] = {
+            name: statistics.median(a / b for a, b in zip(seconds[name], seconds["nothing"], strict=True))
+            for name in TECHNIQUES
+        }
+    return found

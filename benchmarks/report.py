@@ -1,0 +1,319 @@
+"""docs/performance.md and its pictures, from the figures of benchmarks/figures."""
+
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.floor import floor
+from benchmarks.race import ROOT
+from benchmarks.settings import STEPS_AN_EPOCH, Setting
+
+_PAGE = ROOT / "docs" / "performance.md"
+_IMAGES = ROOT / "docs" / "images"
+_BEGIN, _END = "<!-- figures: make bench -->", "<!-- end of figures -->"
+_NAMES = {
+    "tutorial": "(a) tutorial loop",
+    "hand": "(b) hand loop",
+    "pythae": "(d) pythae",
+    "lightning": "(e) plain LightningModule",
+    "vaegan": "T: vaegan, its steps",
+}
+_COLOURS = {"tutorial": "#999999", "hand": "#009E73", "pythae": "#CC79A7", "lightning": "#E69F00", "vaegan": "#0072B2"}
+
+
+def machine() -> dict[str, str]:
+    """Where and with what was measured."""
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("vaegan", "torch", "pytorch-lightning", "hydra-core"))
+    return {
+        "cpu": f"{len(os.sched_getaffinity(0))} cores of {cpu}, {platform.system()} {platform.machine()}",
+        "versions": f"{versions}, Python {platform.python_version()}",
+    }
+
+
+def write(kept: dict[str, Any]) -> list[Path]:
+    """Replace the figures of docs/performance.md, and draw its pictures; what was written."""
+    parts, written = [], [_PAGE]
+    for name, section in SECTIONS.items():
+        if name in kept:
+            figures = kept[name]
+            where = f"{figures['machine']['cpu']}; {figures['machine']['versions']}; {figures['date']}."
+            parts += [*section(figures["found"]), where, ""]
+    if "steps" in kept:
+        written.append(_draw_steps(kept["steps"]["found"]))
+    if "growth" in kept:
+        written.append(_draw_growth(kept["growth"]["found"]))
+    before, _, rest = _PAGE.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    _PAGE.write_text(f"{before}{_BEGIN}\n{chr(10).join(parts)}{_END}{after}")
+    return written
+
+
+def steps(found: dict[str, Any]) -> Iterator[str]:
+    """The table of contestants, the ratios, and the losses."""
+    rates = found["rates"]
+    yield "### One step, beside others\n"
+    yield "Milliseconds a step, median of the rounds (fastest to slowest round), and the training loss that the contestants"
+    yield "agree in (reconstruction + KL in nats per image, mean of the last quarter of the steps that all have made).\n"
+    yield from table(
+        ("d, precision", *_NAMES.values(), "T: whole epoch / steps", "(c) floor", "losses a, b, e, T"),
+        (
+            (
+                label(race),
+                *(_spread(race["seconds"].get(name)) for name in _NAMES),
+                _milliseconds(whole_epoch(race)),
+                _milliseconds(_floor(race, rates)),
+                ", ".join(f"{race['loss'][name]:.1f}" for name in ("tutorial", "hand", "lightning", "vaegan")),
+            )
+            for race in found["races"]
+        ),
+    )
+    yield ""
+    yield "Ratios of times, each of the same round, median. T is a whole epoch (steps, evaluation, pictures, TensorBoard,"
+    yield "checkpoint), at d = 500 the steps alone.\n"
+    yield from table(
+        ("d, precision", "(a) / T", "(d) / T", "(e) / T", "T / (b)", "T / (c)", "steps of T / (b)"),
+        (
+            (
+                label(race),
+                *(_number(ratio(race, name)) for name in ("tutorial", "pythae", "lightning")),
+                _number(against_hand(race)),
+                _number(duration(race) / _floor(race, rates)),
+                _number(statistics.median(_paired(race, "vaegan", "hand"))),
+            )
+            for race in found["races"]
+        ),
+    )
+    yield ""
+    yield "![Milliseconds a step of each contestant](images/performance_steps.png)\n"
+    yield "(c) is the step's products at the best rate that products of 2048 x 2048 reached (GFLOP/s:"
+    yield f"{rates['32-true'] / 1e9:.0f} in float32, {rates['bf16-mixed'] / 1e9:.0f} in bf16) and 28 bytes a parameter at"
+    yield f"{rates['bandwidth'] / 1e9:.0f} GB/s."
+    threads = {
+        name: sorted({race["threads"][name] for race in found["races"] if name in race["threads"]}) for name in _NAMES
+    }
+    yield f"Threads that were best: {', '.join(f'{name} {_either(found)}' for name, found in threads.items())}."
+
+
+def techniques(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """What each gives, one at a time."""
+    yield "### What each technique gives\n"
+    yield "How many times as long a step takes without it, all others kept; a loop by hand, float32, batch 128.\n"
+    names = next(iter(found.values()))
+    yield from table(
+        ("without", *(f"d = {d}" for d in found)),
+        ((name, *(_number(ratios[name]) for ratios in found.values())) for name in names),
+    )
+    yield ""
+
+
+def sweeps(found: dict[str, Any]) -> Iterator[str]:
+    """Throughput and the cost of a job."""
+    yield "### Sweeps\n"
+    rows = []
+    for d in ("2", "20"):
+        one = found[d]
+        rows.append(
+            (
+                f"{one['jobs']} jobs of {one['epochs']} epochs, d = {d}",
+                f"{one['sweep']:.0f} s",
+                f"{one['hand loops']:.0f} s",
+                _number(one["hand loops"] / one["sweep"]),
+            )
+        )
+    yield from table(
+        ("", "the sweep, from command to table", "(b), one after another, start-up not counted", "(b) / sweep"), rows
+    )
+    yield ""
+    yield f"One more job costs {found['one more job']:.2f} s beside its training (jobs of one step on digits, one at a time)."
+
+
+def start_up(found: dict[str, float]) -> Iterator[str]:
+    """Seconds until a command answers."""
+    yield "### Start-up\n"
+    yield from table(("", "seconds"), ((name, f"{seconds:.2f}") for name, seconds in found.items()))
+    yield ""
+
+
+def memory(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Peak memory at d = 500."""
+    yield "### Memory at d = 500\n"
+    yield "Peak of the whole command: two steps of batch 128, evaluation of all test images and the checkpoint.\n"
+    yield from table(
+        ("precision", "parameters, gradients, Adam's moments", "peak"),
+        (
+            (precision, f"{16 * one['parameters'] / 1e9:.1f} GB", f"{one['peak'] / 1e9:.1f} GB")
+            for precision, one in found.items()
+        ),
+    )
+    yield ""
+
+
+def growth(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+    """How time and memory grow; the picture says most of it."""
+    yield "### How cost grows\n"
+    yield "![Time and memory against d, batch size and number of images](images/performance_growth.png)\n"
+    yield "Images on disk are memory-mapped (`data=own`); MNIST itself is held in memory. d = 2, batch 128:\n"
+    yield from table(
+        ("images", "images a second", "memory"),
+        (
+            (
+                "60,000, in memory" if not one["x"] else f"{60_000 * one['x']:,}, on disk",
+                f"{one['steps'] * 128 / one['seconds']:,.0f}",
+                f"{one['bytes'] / 1e6:.0f} MB",
+            )
+            for one in found["images"]
+        ),
+    )
+    yield ""
+
+
+SECTIONS = {
+    "steps": steps,
+    "techniques": techniques,
+    "sweeps": sweeps,
+    "start_up": start_up,
+    "memory": memory,
+    "growth": growth,
+}
+
+
+def table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Lines of a Markdown table."""
+    heading = list(heading)
+    yield f"| {' | '.join(heading)} |"
+    yield "|---|" + "--:|" * (len(heading) - 1)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def label(race: dict[str, Any]) -> str:
+    return f"{race['plan']['latent_dim']}, {race['plan']['precision']}"
+
+
+def whole_epoch(race: dict[str, Any]) -> float | None:
+    """Seconds of an epoch of vaegan, divided by its steps; None where no epoch was run."""
+    epochs = race["epochs"].get("vaegan")
+    return statistics.median(epoch["seconds"] / epoch["steps"] for epoch in epochs) if epochs else None
+
+
+def duration(race: dict[str, Any]) -> float:
+    """Seconds a step of T."""
+    return whole_epoch(race) or statistics.median(race["seconds"]["vaegan"])
+
+
+def against_hand(race: dict[str, Any]) -> float:
+    """T / (b): epochs beside as many steps of the hand loop, in turns."""
+    epochs = race["epochs"]
+    if not epochs.get("vaegan"):
+        return statistics.median(_paired(race, "vaegan", "hand"))
+    return statistics.median(
+        ours["seconds"] / ours["steps"] * STEPS_AN_EPOCH / hand["seconds"]
+        for ours, hand in zip(epochs["vaegan"], epochs["hand"], strict=True)
+    )
+
+
+def ratio(race: dict[str, Any], name: str) -> float | None:
+    """Times of `name` / T: against the hand loop in the same rounds, then the hand loop against T's epochs."""
+    if name not in race["seconds"]:
+        return None
+    return statistics.median(_paired(race, name, "hand")) / against_hand(race)
+
+
+def _paired(race: dict[str, Any], name: str, other: str) -> list[float]:
+    return [a / b for a, b in zip(race["seconds"][name], race["seconds"][other], strict=True)]
+
+
+def _floor(race: dict[str, Any], rates: dict[str, float]) -> float:
+    plan = race["plan"]
+    return floor(Setting(plan["latent_dim"]), rates[plan["precision"]], rates["bandwidth"])
+
+
+def _draw_steps(found: dict[str, Any]) -> Path:
+    races = [race for race in found["races"] if race["plan"]["precision"] == "32-true"]
+    figure, panels = plt.subplots(1, len(races), figsize=(11, 3.4), dpi=110, layout="constrained")
+    for panel, race in zip(panels, races, strict=True):
+        bars = {name: 1e3 * statistics.median(race["seconds"][name]) for name in _NAMES if name in race["seconds"]}
+        panel.bar(range(len(bars)), bars.values(), color=[_COLOURS[name] for name in bars])
+        panel.bar_label(panel.containers[0], fmt="{:.3g}", fontsize=8)
+        limit = 1e3 * _floor(race, found["rates"])
+        panel.axhline(limit, color="black", linestyle="--", linewidth=1)
+        panel.set_xticks(
+            range(len(bars)), [name if name != "lightning" else "plain\nLightning" for name in bars], fontsize=8
+        )
+        panel.tick_params("x", rotation=45)
+        panel.set_title(f"d = {race['plan']['latent_dim']}", fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("ms a step, float32, batch 128\n(dashed: the machine's limit)")
+    path = _IMAGES / "performance_steps.png"
+    figure.savefig(path)
+    plt.close(figure)
+    return path
+
+
+def _draw_growth(found: dict[str, list[dict[str, float]]]) -> Path:
+    figure, panels = plt.subplots(2, 3, figsize=(10.5, 5.2), dpi=110, layout="constrained", sharex="col")
+    columns = (
+        ("latent_dim", "d (batch 128)", 1e3, "ms a step"),
+        ("batch_size", "batch size (d = 20)", 1e3, "ms a step"),
+        ("images", "images on disk (d = 2)", 1.0, "s an epoch, steps alone"),
+    )
+    for column, (name, title, unit, what) in enumerate(columns):
+        points = [one for one in found[name] if one["x"]]
+        x = [one["x"] * (60_000 if name == "images" else 1) for one in points]
+        for row, (values, ylabel) in enumerate(
+            (([unit * one["seconds"] for one in points], what), ([one["bytes"] / 1e9 for one in points], "memory, GB"))
+        ):
+            panel = panels[row][column]
+            panel.plot(x, values, marker="o", color=_COLOURS["vaegan"])
+            panel.set(xscale="log", ylabel=ylabel)
+            panel.set_yscale("log" if row == 0 else "linear")
+            panel.grid(alpha=0.3)
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.set_xticks(x, [f"{value:,}" for value in x])
+            panel.minorticks_off()
+        panels[0][column].set_ylim(bottom=min(unit * one["seconds"] for one in points) / 2)
+        panels[1][column].set_ylim(bottom=0)
+        panels[1][column].set_xlabel(title)
+    path = _IMAGES / "performance_growth.png"
+    figure.savefig(path)
+    plt.close(figure)
+    return path
+
+
+def _spread(seconds: list[float] | None) -> str:
+    if not seconds:
+        return ""
+    return (
+        f"{_milliseconds(statistics.median(seconds))} ({_milliseconds(min(seconds))} to {_milliseconds(max(seconds))})"
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{1e3 * seconds:.1f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _either(values: list[int]) -> str:
+    return " or ".join(map(str, values)) or "none"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

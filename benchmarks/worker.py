@@ -1,0 +1,25 @@
+"""A contestant in a process of its own: `python -m benchmarks.worker NAME LATENT_DIM PRECISION THREADS [argument ...]`."""
+
+import os
+import sys
+
+# A comparison on the CPU; and a build of torch for GPUs would look for one in every step of every optimizer.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def main() -> None:
+    import torch
+
+    from benchmarks.clock import Clock
+    from benchmarks.contestants import CONTESTANTS
+    from benchmarks.settings import Setting
+
+    name, latent_dim, precision, threads, *arguments = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    torch.set_float32_matmul_precision("medium")  # float32 products by oneDNN, as vaegan computes them, for everybody
+    setting = Setting(int(latent_dim), precision, int(threads))
+    CONTESTANTS[name](setting, Clock(), *[int(a) if a.isdigit() else a for a in arguments])
+
+
+if __name__ == "__main__":
+    main()
