@@ -1,5 +1,6 @@
 """docs/performance.md and its pictures, from the figures of benchmarks/figures."""
 
+import math
 import os
 import platform
 import statistics
@@ -75,7 +76,7 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
                 *(_spread(race["seconds"].get(name)) for name in _NAMES),
                 _milliseconds(whole_epoch(race)),
                 _milliseconds(_floor(race, rates)),
-                ", ".join(f"{race['loss'][name]:.1f}" for name in ("tutorial", "hand", "lightning", "vaegan")),
+                _losses(race["loss"]),
             )
             for race in found["races"]
         ),
@@ -247,7 +248,9 @@ def _draw_steps(found: dict[str, Any]) -> Path:
     for panel, race in zip(panels, races, strict=True):
         bars = {name: 1e3 * statistics.median(race["seconds"][name]) for name in _NAMES if name in race["seconds"]}
         panel.bar(range(len(bars)), bars.values(), color=[_COLOURS[name] for name in bars])
-        panel.bar_label(panel.containers[0], fmt="{:.3g}", fontsize=8)
+        panel.bar_label(
+            panel.containers[0], [f"{value:,.{0 if value > 100 else 1}f}" for value in bars.values()], fontsize=8
+        )
         limit = 1e3 * _floor(race, found["rates"])
         panel.axhline(limit, color="black", linestyle="--", linewidth=1)
         panel.set_xticks(
@@ -299,6 +302,13 @@ def _spread(seconds: list[float] | None) -> str:
     return (
         f"{_milliseconds(statistics.median(seconds))} ({_milliseconds(min(seconds))} to {_milliseconds(max(seconds))})"
     )
+
+
+def _losses(losses: dict[str, float]) -> str:
+    values = [losses[name] for name in ("tutorial", "hand", "lightning", "vaegan")]
+    if not any(map(math.isfinite, values)):
+        return "none finite: the learning rate is too high here"
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from small_data import write_own
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaegan.data import batches, mapped
 from vaegan.data.batches import Batches, EpochOrder, MappedBatches, ShuffledBatches, pixels
@@ -185,16 +186,47 @@ def test_a_choice_of_images_is_shuffled_and_nothing_else_is_read(on_disk):
 
 def test_one_group_is_read_ahead_and_no_more(on_disk, monkeypatch):
     asked = []
-    read = MappedBatches._read
+    places = MappedBatches._places
 
-    def recorded(self, epoch, group, per_group):
+    def recorded(self, epoch, group, group_size):
         asked.append(group)
-        return read(self, epoch, group, per_group)
+        return places(self, epoch, group, group_size)
 
-    monkeypatch.setattr(MappedBatches, "_read", recorded)
+    monkeypatch.setattr(MappedBatches, "_places", recorded)
     for number, _ in enumerate(loader(on_disk)):  # 3 batches a group
         assert max(asked) <= number // 3 + 1
     assert asked == list(range(17))
+
+
+def test_the_reading_thread_computes_nothing_with_torch(on_disk, monkeypatch):
+    """It would have OpenMP start a second team of threads, and every operation after that would take twice as long."""
+    images, _ = on_disk
+    read_in = []
+    read = type(images).__getitem__
+
+    def recorded(self, part):
+        read_in.append(threading.current_thread().name)
+        with Computed() as computed:
+            found = read(self, part)
+        assert computed.names <= {"aten::detach", "aten::to", "aten::lift_fresh"}, computed.names
+        return found
+
+    monkeypatch.setattr(type(images), "__getitem__", recorded)
+    list(loader(on_disk))
+    assert len(read_in) == 17
+    assert all(name.startswith("reading-ahead") for name in read_in)
+
+
+class Computed(TorchDispatchMode):
+    """The operations of torch that are called in this thread while it is entered."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function._schema.name)
+        return function(*args, **(kwargs or {}))
 
 
 def test_the_thread_ends_with_the_iterator(on_disk):
