@@ -34,7 +34,7 @@ test: $(VENV)/ready  ## run the tests; ARGS="-k losses" selects
 test-reliability: $(VENV)/ready  ## all trials of tests/reliability (40 minutes), their table in docs/reliability.md
 	$(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile --long --timeout 7200 --table docs/reliability.md $(ARGS)
 
-bench: $(VENV)/ready  ## time training beside other ways to do it (half an hour): docs/performance.md; ARGS="start_up" for a part
+bench: $(VENV)/ready  ## time training beside other ways to do it (the steps alone 25 minutes): docs/performance.md; ARGS="start_up" for a part
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/bench pythae==0.1.2 cloudpickle imageio \
 		pydantic==2.14.3 pydantic-core==2.50.4 annotated-types typing-inspection
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -82,8 +82,9 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
-    yield "Ratios of times, each of the same round, median. T is a whole epoch (steps, evaluation, pictures, TensorBoard,"
-    yield "checkpoint), at d = 500 the steps alone.\n"
+    yield "Ratios of times. T is a whole epoch (steps, evaluation, pictures, TensorBoard, checkpoint), at d = 500 the steps"
+    yield "alone; T / (b) is of epochs run in turns with as many steps of (b), and (a), (d) and (e) / T is their median ratio to"
+    yield "(b) in the same rounds, divided by that.\n"
     yield from table(
         ("d, precision", "(a) / T", "(d) / T", "(e) / T", "T / (b)", "T / (c)", "steps of T / (b)"),
         (

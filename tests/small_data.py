@@ -55,15 +55,20 @@ class Small:
         return all(np.array_equal(a, b.reshape(a.shape)) for a, b in zip(loaded, self.arrays, strict=True))
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch) -> Small:
+def noise() -> tuple[np.ndarray, ...]:
+    """Images and labels of 24 training and 10 test images of noise."""
     rng = np.random.default_rng(0)
-    arrays = (
+    return (
         rng.integers(0, 256, (24, 28, 28), np.uint8),
         rng.integers(0, 10, 24, np.uint8),
         rng.integers(0, 256, (10, 28, 28), np.uint8),
         rng.integers(0, 10, 10, np.uint8),
     )
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Small:
+    arrays = noise()
     idx = dict(zip(NAMES, map(write_idx, arrays), strict=True))
     files = tuple(IdxFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in idx.items())
     packages = tmp_path / "packages"

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small_data import NAMES, write_own
+from small_data import NAMES, noise, write_own
 
 from vaegan.data import mapped
 from vaegan.data.idx import write_idx
@@ -19,13 +19,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES
 @pytest.fixture
 def own(tmp_path):
     """(folder, arrays): 24 training and 10 test images of noise."""
-    rng = np.random.default_rng(0)
-    arrays = (
-        rng.integers(0, 256, (24, 28, 28), np.uint8),
-        rng.integers(0, 10, 24, np.uint8),
-        rng.integers(0, 256, (10, 28, 28), np.uint8),
-        rng.integers(0, 10, 10, np.uint8),
-    )
+    arrays = noise()
     return write_own(tmp_path / "own", arrays), arrays
 
 
