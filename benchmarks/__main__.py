@@ -41,7 +41,10 @@ MEASURES: dict[str, Callable[[Progress], Any]] = {
         "one more job": measures.one_more_job(progress),
     },
     "start_up": measures.start_up,
-    "memory": lambda progress: {p: measures.largest(progress, p) for p in ("32-true", "bf16-mixed")},
+    "memory": lambda progress: {
+        precision: {str(low): measures.largest(progress, precision, low) for low in (True, False)}
+        for precision in ("32-true", "bf16-mixed")
+    },
     "growth": measures.growth,
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from benchmarks.clock import Clock
-from benchmarks.settings import BATCH_SIZE, DISCRIMINATOR_HIDDEN, LEARNING_RATE, NUM_PIXELS, Setting
+from benchmarks.settings import BATCH_SIZE, DISCRIMINATOR_HIDDEN, NUM_PIXELS, Setting
 
 
 def networks(setting: Setting) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -44,8 +44,8 @@ def tutorial(setting: Setting, clock: Clock, num_workers: int = 0) -> None:
     encoder, decoder, discriminator = networks(setting)
     data = MNIST(mnist_folder(), transform=ToTensor())
     loader = DataLoader(data, BATCH_SIZE, shuffle=True, drop_last=True, num_workers=num_workers)
-    vae_optimizer = Adam([*encoder.parameters(), *decoder.parameters()], LEARNING_RATE)
-    optimizer = Adam(discriminator.parameters(), LEARNING_RATE)
+    vae_optimizer = Adam([*encoder.parameters(), *decoder.parameters()], setting.learning_rate)
+    optimizer = Adam(discriminator.parameters(), setting.learning_rate)
     bce = F.binary_cross_entropy_with_logits
     ones, zeros = torch.ones(BATCH_SIZE, 1), torch.zeros(BATCH_SIZE, 1)
     clock.begin()
@@ -84,7 +84,7 @@ def hand(setting: Setting, clock: Clock) -> None:
     images = MNIST(mnist_folder()).data.view(-1, NUM_PIXELS)
     vae = [*encoder.parameters(), *decoder.parameters()]
     critic = list(discriminator.parameters())
-    optimizers = [Adam(vae, LEARNING_RATE, fused=True), Adam(critic, LEARNING_RATE, fused=True)]
+    optimizers = [Adam(vae, setting.learning_rate, fused=True), Adam(critic, setting.learning_rate, fused=True)]
     clock.begin()
     while True:
         for indices in torch.randperm(len(images)).split(BATCH_SIZE):
@@ -127,7 +127,7 @@ def hand_without(setting: Setting, clock: Clock, technique: str) -> None:
     images = MNIST(mnist_folder()).data.view(-1, NUM_PIXELS)
     vae, critic = [*encoder.parameters(), *decoder.parameters()], list(discriminator.parameters())
     fused = technique != "fused Adam"
-    optimizers = [Adam(vae, LEARNING_RATE, fused=fused), Adam(critic, LEARNING_RATE, fused=fused)]
+    optimizers = [Adam(vae, setting.learning_rate, fused=fused), Adam(critic, setting.learning_rate, fused=fused)]
 
     def batches() -> Iterator[Tensor]:
         if technique == "images in memory":
@@ -243,9 +243,9 @@ def pythae(setting: Setting, clock: Clock) -> None:
         output_dir=tempfile.mkdtemp(),
         num_epochs=1000,
         per_device_train_batch_size=BATCH_SIZE,
-        encoder_learning_rate=LEARNING_RATE,
-        decoder_learning_rate=LEARNING_RATE,
-        discriminator_learning_rate=LEARNING_RATE,
+        encoder_learning_rate=setting.learning_rate,
+        decoder_learning_rate=setting.learning_rate,
+        discriminator_learning_rate=setting.learning_rate,
         no_cuda=True,
         amp=setting.precision != "32-true",
     )
@@ -302,7 +302,7 @@ def lightning(setting: Setting, clock: Clock) -> None:
 
         def configure_optimizers(self) -> tuple[list[Adam], list]:
             vae = [*self.encoder.parameters(), *self.decoder.parameters()]
-            return [Adam(vae, LEARNING_RATE), Adam(self.discriminator.parameters(), LEARNING_RATE)], []
+            return [Adam(vae, setting.learning_rate), Adam(self.discriminator.parameters(), setting.learning_rate)], []
 
     class Ticks(pl.Callback):
         def on_train_start(self, *_: object) -> None:

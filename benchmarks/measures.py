@@ -1,5 +1,6 @@
 """Everything else that is measured: start-up, sweeps, memory at d = 500, growth, and what each technique gives."""
 
+import json
 import os
 import shutil
 import statistics
@@ -51,7 +52,7 @@ def start_up(progress: Progress) -> dict[str, float]:
     return {name: min(times) for name, times in seconds.items()}
 
 
-def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 2) -> dict[str, float]:
+def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 4) -> dict[str, float]:
     """Seconds of a sweep from command to table, and of as many hand loops one after another (their start-up not counted)."""
     task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=4)
     setting = Setting(latent_dim)
@@ -62,47 +63,57 @@ def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 2) 
             loops.append(hand.go(steps=STEPS_AN_EPOCH)["seconds"])
             progress.advance(task)
     options = (*setting.options, f"trainer.max_epochs={epochs}", "train.matmul=medium")
-    seconds = _seconds_of_sweep(jobs, *options)
+    seconds, _ = _seconds_of_sweep(jobs, *options)
     progress.remove_task(task)
     return {"sweep": seconds, "hand loops": jobs * epochs * statistics.median(loops), "jobs": jobs, "epochs": epochs}
 
 
 def one_more_job(progress: Progress) -> float:
-    """Seconds that a job adds to a sweep beyond its training: of jobs of one step on digits, run one at a time."""
+    """Seconds that a job on MNIST adds to a sweep beyond its epochs' own; of jobs of one step, run one at a time."""
     task = progress.add_task("one more job", total=2)
-    options = ("+experiment=smoke", "trainer.max_steps=1", "hydra.launcher.jobs_at_once=1")
-    few = _seconds_of_sweep(2, *options)
+    options = (*Setting(2).options, "trainer.max_steps=1", "hydra.launcher.jobs_at_once=1")
+    few, of_their_epochs = _seconds_of_sweep(2, *options)
     progress.advance(task)
-    many = _seconds_of_sweep(12, *options)
+    many, of_all_epochs = _seconds_of_sweep(12, *options)
     progress.remove_task(task)
-    return (many - few) / 10
+    return (many - of_all_epochs - few + of_their_epochs) / 10
 
 
-def _seconds_of_sweep(jobs: int, *options: str) -> float:
+def _seconds_of_sweep(jobs: int, *options: str) -> tuple[float, float]:
+    """Of the whole command, and of the epochs of its jobs, which include evaluation, pictures and checkpoints."""
     folder = tempfile.mkdtemp()
     started = time.perf_counter()
     seeds = f"seed={','.join(map(str, range(jobs)))}"
     command = (sys.executable, "-m", "vaegan.train", "-m", *options, seeds, f"hydra.sweep.dir={folder}")
     subprocess.run(command, env=_NO_GPU, cwd=ROOT, check=True, capture_output=True)
     seconds = time.perf_counter() - started
+    statuses = [json.loads(path.read_text()) for path in Path(folder).glob("*/status.json")]
     shutil.rmtree(folder)
-    return seconds
+    return seconds, sum(sum(status["epoch_seconds"]) for status in statuses)
 
 
-def largest(progress: Progress, precision: str) -> dict[str, float]:
-    """Peak memory of the whole command at d = 500, two steps, evaluation and checkpoint included, bytes."""
-    task = progress.add_task(f"memory at d = 500, {precision}", total=1)
+def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, float]:
+    """At d = 500, peak memory of the whole command, two steps, evaluation and checkpoint included, bytes; and seconds a step."""
+    task = progress.add_task(f"memory at d = 500, {precision}, low_memory={low_memory}", total=1)
     setting = Setting(500, precision)
     with tempfile.TemporaryDirectory() as folder:
-        options = (*setting.options, "trainer.max_steps=2", f"hydra.run.dir={folder}/run")
+        options = (
+            *setting.options,
+            f"train.low_memory={low_memory}",
+            "trainer.max_steps=2",
+            f"hydra.run.dir={folder}/run",
+        )
         process = subprocess.Popen(
             (sys.executable, "-m", "vaegan.train", *options), env=_NO_GPU, cwd=ROOT, stdout=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise RuntimeError(f"the run at d = 500 ended with status {status}")
+    with Contestant("vaegan", setting, f"train.low_memory={low_memory}") as contestant:
+        contestant.go(steps=2)
+        seconds = statistics.median(contestant.go(steps=1)["seconds"] for _ in range(3))
     progress.remove_task(task)
-    return {"peak": usage.ru_maxrss * 1024, "parameters": setting.num_parameters}
+    return {"peak": usage.ru_maxrss * 1024, "parameters": setting.num_parameters, "seconds": seconds}
 
 
 def growth(progress: Progress) -> dict[str, list[dict[str, float]]]:

@@ -139,7 +139,7 @@ def sweeps(found: dict[str, Any]) -> Iterator[str]:
         ("", "the sweep, from command to table", "(b), one after another, start-up not counted", "(b) / sweep"), rows
     )
     yield ""
-    yield f"One more job costs {found['one more job']:.2f} s beside its training (jobs of one step on digits, one at a time)."
+    yield f"One more job costs {found['one more job']:.2f} s beyond its epochs (jobs of one step on MNIST, one at a time)."
 
 
 def start_up(found: dict[str, float]) -> Iterator[str]:
@@ -149,15 +149,22 @@ def start_up(found: dict[str, float]) -> Iterator[str]:
     yield ""
 
 
-def memory(found: dict[str, dict[str, float]]) -> Iterator[str]:
+def memory(found: dict[str, dict[str, dict[str, float]]]) -> Iterator[str]:
     """Peak memory at d = 500."""
     yield "### Memory at d = 500\n"
     yield "Peak of the whole command: two steps of batch 128, evaluation of all test images and the checkpoint.\n"
     yield from table(
-        ("precision", "parameters, gradients, Adam's moments", "peak"),
+        ("precision", "train.low_memory", "parameters, gradients, Adam's moments", "peak", "a step"),
         (
-            (precision, f"{16 * one['parameters'] / 1e9:.1f} GB", f"{one['peak'] / 1e9:.1f} GB")
-            for precision, one in found.items()
+            (
+                precision,
+                low_memory.lower(),
+                f"{16 * one['parameters'] / 1e9:.1f} GB",
+                f"{one['peak'] / 1e9:.1f} GB",
+                f"{one['seconds']:.1f} s",
+            )
+            for precision, both in found.items()
+            for low_memory, one in both.items()
         ),
     )
     yield ""

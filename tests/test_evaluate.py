@@ -163,6 +163,13 @@ def test_what_does_not_apply_says_why_and_the_rest_goes_on(run, name, group, met
     assert groups["generation"]["metrics"]["prior/frechet_distance"]["value"] > 0
 
 
+def test_what_cannot_be_measured_is_not_drawn(run):
+    folder = run("gan")
+    evaluate(options(folder, metrics=["latent", "reconstruction"], figures=True))
+    groups = json.loads(folder.evaluation_metrics.read_text())["groups"]
+    assert {name: group["pictures"] for name, group in groups.items()} == {"latent": [], "reconstruction": []}
+
+
 def test_what_is_known_is_not_computed_again(run):
     folder = run("vae")
     evaluate(options(folder, metrics=["loss", "likelihood"]))

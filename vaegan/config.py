@@ -31,7 +31,7 @@ def identity(config: "Config") -> dict[str, Any]:
     """
     elsewhere = () if config.data.name == "own" else ("data.root",)  # own files are other images in another folder
     elsewhere += ("trainer.accelerator", "trainer.devices")
-    elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints")
+    elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints", "train.low_memory")
     before = {name: field.default for name, _, field in _walk(Config, "") if field.default is not dataclasses.MISSING}
     return {
         name: value
@@ -190,6 +190,10 @@ class Train:
     )
     minutes_between_checkpoints: float = option(
         "longest time between two checkpoints; there is one after every epoch, too", gt=0, before=10.0
+    )
+    low_memory: bool = option(
+        "on a CPU, give freed memory back to the system even where there is room to keep it for the next step",
+        before=False,
     )
 
 

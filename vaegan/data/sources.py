@@ -135,8 +135,8 @@ def load(name: str, root: Path | None) -> ImageSplits:
     if any(idx is None for idx in contents):
         contents = _fetch(name, root, folder)
     train_images, train_labels, test_images, test_labels = (
-        # Copied, because an array over bytes is read-only, which torch.from_numpy warns of.
-        read_idx(idx, str(folder / file.name)).copy()
+        # Copied if it is over bytes, because that is read-only, which torch.from_numpy warns of.
+        np.require(read_idx(idx, str(folder / file.name)), requirements="W")
         for file, idx in zip(FILES[name], contents, strict=True)
     )
     return ImageSplits(train_images.reshape(-1, 784), train_labels, test_images.reshape(-1, 784), test_labels)
@@ -169,7 +169,7 @@ class _Unusable(Exception):
     """Bytes, or a source of them, that can't be used. The message goes on with a sentence that begins with its name."""
 
 
-def _checked(file: IdxFile, stored: bytes, gz: bool) -> bytes:
+def _checked(file: IdxFile, stored: bytes | bytearray, gz: bool) -> bytes | bytearray:
     """The bytes of the IDX file in `stored`, which is gzip where `gz` says so. Raises _Unusable on a wrong SHA-256."""
     if file.hash_of_gz:
         _check_sha256(file, stored)
@@ -185,13 +185,21 @@ def _checked(file: IdxFile, stored: bytes, gz: bool) -> bytes:
     return idx
 
 
-def _check_sha256(file: IdxFile, content: bytes) -> None:
+def _check_sha256(file: IdxFile, content: bytes | bytearray) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != file.sha256:
         raise _Unusable(f"has the wrong SHA-256 ({sha256}, where {file.sha256} is expected)")
 
 
-def _found(folder: Path, file: IdxFile) -> bytes | None:
+def _read(path: Path) -> bytearray:
+    """The bytes of a file, which may be written to. (Copying those of MNIST took as long as reading them.)"""
+    with path.open("rb", buffering=0) as file:
+        content = bytearray(os.fstat(file.fileno()).st_size)
+        num_read = file.readinto(content)
+    return content[:num_read] if num_read < len(content) else content
+
+
+def _found(folder: Path, file: IdxFile) -> bytes | bytearray | None:
     """The bytes of the IDX file that is already in `folder`, or None where it is missing.
 
     Raises UserError where what lies there is something else. It is the user's, and may be all there is of it.
@@ -199,7 +207,7 @@ def _found(folder: Path, file: IdxFile) -> bytes | None:
     unpacked, packed = folder / file.name, folder / f"{file.name}.gz"
     for path in (packed,) if file.hash_of_gz else (unpacked, packed):
         try:
-            stored = path.read_bytes()
+            stored = _read(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -216,7 +224,7 @@ def _found(folder: Path, file: IdxFile) -> bytes | None:
     return None
 
 
-def _fetch(name: str, root: Path, folder: Path) -> list[bytes]:
+def _fetch(name: str, root: Path, folder: Path) -> list[bytes | bytearray]:
     """The IDX bytes of each of FILES[name], after what is missing from `folder` has been fetched into it.
 
     A source that fails is dropped where it stands; the files that it did deliver right stay, and the next source is

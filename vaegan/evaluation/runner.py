@@ -1,5 +1,6 @@
 """Evaluates one run: its groups of metrics, one after the other, each written down as soon as it is known."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -70,9 +71,10 @@ def evaluate_run(
             done += cost
             if options.figures:
                 groups[name]["pictures"] = []
-                for path in pictures.draw(name, subject, found, folder.evaluation):
-                    say(path.name, (done + cost / 8) / total)
-                    groups[name]["pictures"].append(path.name)
+                with contextlib.suppress(NotApplicable):  # a GAN's codes are as little to be shown as to be measured
+                    for path in pictures.draw(name, subject, found, folder.evaluation):
+                        say(path.name, (done + cost / 8) / total)
+                        groups[name]["pictures"].append(path.name)
                 _write(folder, groups)
                 done += cost / 4
         if options.projector and subject.model.encoder is not None:

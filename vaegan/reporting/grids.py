@@ -46,7 +46,7 @@ def png(picture: np.ndarray, rows: list[str] | None = None) -> bytes:
     if rows:
         text.add_text(_ROWS, ",".join(rows))
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", pnginfo=text)
+    Image.fromarray(picture).save(file, "PNG", pnginfo=text, compress_level=1)  # twice as fast as 6, 7 % larger
     return file.getvalue()
 
 

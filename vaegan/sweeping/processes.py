@@ -25,10 +25,12 @@ from vaegan.sweeping.jobs import is_small
 
 # What a run imports only when it begins: everything heavy.
 _PRELOADED = [
+    "vaegan.train",  # and so Hydra, without which no composition can be unpickled
     "pytorch_lightning",
     "pytorch_lightning.loggers",
-    "tensorboard.plugins.hparams.api",
     "safetensors.torch",
+    "sklearn.datasets",
+    "torch.utils.tensorboard",
     "vaegan.data.module",
     "vaegan.reporting.plots",
     "vaegan.training.setup",

@@ -34,7 +34,11 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     config = plan.config
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
-    if device.type == "cpu" and has_room_to_spare(config, sum(parameters.values()), device):
+    if (
+        device.type == "cpu"
+        and not config.train.low_memory
+        and has_room_to_spare(config, sum(parameters.values()), device)
+    ):
         keep_freed_memory()
     step = check_checkpoint(plan) if plan.resumed else None
     data = ImageData(config.data, config.seed)
