@@ -1,6 +1,7 @@
 """`make bench`, or `python -m benchmarks NAME ...` for some of it: measure, keep the figures, write docs/performance.md anew."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -8,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import floor, measures, race, report
+from benchmarks import dropped, floor, measures, race, report
 from benchmarks.race import ROOT
 
 FIGURES = ROOT / "benchmarks" / "figures"  # one JSON file for each of MEASURES, as it was last measured
@@ -35,6 +36,7 @@ def steps(progress: Progress) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Progress], Any]] = {
     "steps": steps,
     "techniques": measures.techniques,
+    "dropped": dropped.dropped,
     "sweeps": lambda progress: {
         "2": measures.sweep(progress, 2),
         "20": measures.sweep(progress, 20),
@@ -46,6 +48,7 @@ MEASURES: dict[str, Callable[[Progress], Any]] = {
         for precision in ("32-true", "bf16-mixed")
     },
     "growth": measures.growth,
+    "precision": measures.precision,
 }
 
 
@@ -54,6 +57,8 @@ def main() -> None:
     if unknown := [name for name in names if name not in (*MEASURES, "report")]:
         print(f"{unknown[0]} is not measured; there are: {', '.join(MEASURES)}, and report.", file=sys.stderr)
         sys.exit(2)
+    # A comparison on the CPU; and a build of torch for GPUs would look for one in every step of every optimizer.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     FIGURES.mkdir(exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
@@ -65,7 +70,8 @@ def main() -> None:
                     "found": MEASURES[name](progress),
                 }
                 (FIGURES / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-                progress.console.print(f"{name}: measured")
+                for line in report.SECTIONS[name](found["found"]):
+                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
     kept = {path.stem: json.loads(path.read_text()) for path in FIGURES.glob("*.json")}
     for path in report.write(kept):
         print(f"written     {path.relative_to(ROOT)}")

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.progress import Progress
 
 from benchmarks.race import ROOT, Contestant
 from benchmarks.settings import BATCH_SIZE, STEPS_AN_EPOCH, Setting
-
-_NO_GPU = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+from vaegan.reporting.collect import collect
 
 
 def start_up(progress: Progress) -> dict[str, float]:
@@ -52,7 +52,7 @@ def start_up(progress: Progress) -> dict[str, float]:
     return {name: min(times) for name, times in seconds.items()}
 
 
-def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 4) -> dict[str, float]:
+def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 3) -> dict[str, float]:
     """Seconds of a sweep from command to table, and of as many hand loops one after another (their start-up not counted)."""
     task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=4)
     setting = Setting(latent_dim)
@@ -85,11 +85,31 @@ def _seconds_of_sweep(jobs: int, *options: str) -> tuple[float, float]:
     started = time.perf_counter()
     seeds = f"seed={','.join(map(str, range(jobs)))}"
     command = (sys.executable, "-m", "vaegan.train", "-m", *options, seeds, f"hydra.sweep.dir={folder}")
-    subprocess.run(command, env=_NO_GPU, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     seconds = time.perf_counter() - started
     statuses = [json.loads(path.read_text()) for path in Path(folder).glob("*/status.json")]
     shutil.rmtree(folder)
     return seconds, sum(sum(status["epoch_seconds"]) for status in statuses)
+
+
+def precision(progress: Progress) -> list[dict[str, float | str]]:
+    """Where the jobs of `+sweep=precision` end, and how long they take one at a time."""
+    task = progress.add_task("float32 and bf16 to the end", total=1)
+    with tempfile.TemporaryDirectory() as folder:
+        command = (sys.executable, "-m", "vaegan.train", "-m", "+sweep=precision", f"hydra.sweep.dir={folder}")
+        subprocess.run((*command, "hydra.launcher.jobs_at_once=1"), cwd=ROOT, check=True, capture_output=True)
+        runs = collect(Path(folder))
+    progress.remove_task(task)
+    return [
+        {
+            "precision": run.options["trainer.precision"],
+            "seed": run.seed,
+            "test loss": run.rows[-1]["test/loss"],
+            "training loss": run.rows[-1]["train/loss"],
+            "seconds": sum(run.epoch_seconds),
+        }
+        for run in runs
+    ]
 
 
 def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, float]:
@@ -104,7 +124,7 @@ def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, f
             f"hydra.run.dir={folder}/run",
         )
         process = subprocess.Popen(
-            (sys.executable, "-m", "vaegan.train", *options), env=_NO_GPU, cwd=ROOT, stdout=subprocess.DEVNULL
+            (sys.executable, "-m", "vaegan.train", *options), cwd=ROOT, stdout=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -117,31 +137,18 @@ def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, f
 
 
 def growth(progress: Progress) -> dict[str, list[dict[str, float]]]:
-    """Seconds a step and bytes against d and the batch size; seconds an epoch and bytes against the number of images."""
+    """Seconds a step and bytes against d, the batch size and the number of images."""
     dims, sizes, times = (2, 5, 10, 20, 50, 100), (32, 128, 512, 2048), (1, 2, 4)
-    task = progress.add_task("growth", total=len(dims) + len(sizes) + len(times) + 1)
-    found: dict[str, list[dict[str, float]]] = {"latent_dim": [], "batch_size": [], "images": []}
+    task = progress.add_task("growth", total=len(dims) + len(sizes) + 1)
+    found: dict[str, list[dict[str, float]]] = {"latent_dim": [], "batch_size": []}
     for latent_dim in dims:
         found["latent_dim"].append({"x": latent_dim} | _steps(Setting(latent_dim)))
         progress.advance(task)
     for size in sizes:
         found["batch_size"].append({"x": size} | _steps(Setting(20), f"data.batch_size={size}"))
         progress.advance(task)
-    with tempfile.TemporaryDirectory() as folder:
-        for factor in (0, *times):  # 0: MNIST, held in memory
-            own = _own(Path(folder), factor) if factor else ()
-            with Contestant("vaegan", Setting(2), *own) as contestant:
-                contestant.go(epochs=1)
-                answer = contestant.go(epochs=1)
-                found["images"].append(
-                    {
-                        "x": factor,
-                        "seconds": answer["steps_seconds"],
-                        "steps": answer["steps"],
-                        "bytes": answer["bytes"],
-                    }
-                )
-            progress.advance(task)
+    found["images"] = _images(times)
+    progress.advance(task)
     progress.remove_task(task)
     return found
 
@@ -154,6 +161,25 @@ def _steps(setting: Setting, *overrides: str) -> dict[str, float]:
         "seconds": statistics.median(answer["seconds"] / answer["steps"] for answer in answers),
         "bytes": answers[-1]["bytes"],
     }
+
+
+def _images(times: tuple[int, ...]) -> list[dict[str, float]]:
+    """MNIST in memory (x = 0) and its images so many times over on disk, by turns, within the first epoch of each."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        contestants = {}
+        for factor in (0, *times):
+            own = _own(Path(folder), factor) if factor else ()
+            contestants[factor] = stack.enter_context(Contestant("vaegan", Setting(2), *own))
+            contestants[factor].go(steps=60)
+        answers = [{x: contestant.go(steps=50) for x, contestant in contestants.items()} for _ in range(8)]
+    return [
+        {
+            "x": factor,
+            "seconds": statistics.median(answer[factor]["seconds"] / answer[factor]["steps"] for answer in answers),
+            "bytes": answers[-1][factor]["bytes"],
+        }
+        for factor in contestants
+    ]
 
 
 def _own(folder: Path, factor: int) -> tuple[str, ...]:

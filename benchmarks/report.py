@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
 
 from benchmarks.floor import floor
 from benchmarks.race import ROOT
@@ -174,13 +175,14 @@ def growth(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     """How time and memory grow; the picture says most of it."""
     yield "### How cost grows\n"
     yield "![Time and memory against d, batch size and number of images](images/performance_growth.png)\n"
-    yield "Images on disk are memory-mapped (`data=own`); MNIST itself is held in memory. d = 2, batch 128:\n"
+    yield "Images on disk are memory-mapped (`data=own`; the files had just been written, so the system had them cached); MNIST"
+    yield "itself is held in memory. d = 2, batch 128, median of rounds by turns:\n"
     yield from table(
         ("images", "images a second", "memory"),
         (
             (
                 "60,000, in memory" if not one["x"] else f"{60_000 * one['x']:,}, on disk",
-                f"{one['steps'] * 128 / one['seconds']:,.0f}",
+                f"{128 / one['seconds']:,.0f}",
                 f"{one['bytes'] / 1e6:.0f} MB",
             )
             for one in found["images"]
@@ -189,13 +191,56 @@ def growth(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     yield ""
 
 
+def dropped(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Other ways to compute a step, and how little they would give."""
+    yield "### Tried and dropped\n"
+    yield "Milliseconds at batch 128, float32: forward pass and both gradients of a step, plain, as it is; traced into one graph"
+    yield "that needs no autograd (make_fx); that graph compiled (torch.compile); and plain with two images only, which is"
+    yield "overhead. Adam on the model's tensors, and on one tensor that holds all of them.\n"
+    names = ("plain", "traced", "compiled", "two images", "Adam", "Adam on one tensor")
+    yield from table(
+        ("d", *names, "until the first compiled step"),
+        (
+            (d, *(f"{ones[name]:.2f}" for name in names), f"{ones['until compiled, s']:.0f} s")
+            for d, ones in found.items()
+        ),
+    )
+    yield ""
+
+
+def precision(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Final losses with float32 and bf16 products, over the seeds."""
+    yield "### bf16 beside float32, to the end\n"
+    yield "`python -m vaegan.train -m +sweep=precision`: d = 50, batch 2000, BatchNorm, ten epochs; the same seeds. Losses after"
+    yield "the tenth epoch in nats per image, mean and standard deviation over seeds; time of all epochs, one run at a time.\n"
+    runs = {name: [run for run in found if run["precision"] == name] for name in ("32-true", "bf16-mixed")}
+    yield from table(
+        ("precision", "seeds", "test loss", "training loss", "seconds"),
+        (
+            (
+                name,
+                str(len(ones)),
+                *(_mean(ones, what, 2) for what in ("test loss", "training loss")),
+                _mean(ones, "seconds", 0),
+            )
+            for name, ones in runs.items()
+        ),
+    )
+    yield ""
+    by_seed = zip(*(sorted(ones, key=lambda run: run["seed"]) for ones in runs.values()), strict=True)
+    differences = [bf16["test loss"] - float32["test loss"] for float32, bf16 in by_seed]
+    yield f"bf16 minus float32, seed by seed: {', '.join(f'{difference:+.2f}' for difference in differences)} (test loss)."
+
+
 SECTIONS = {
     "steps": steps,
     "techniques": techniques,
+    "dropped": dropped,
     "sweeps": sweeps,
     "start_up": start_up,
     "memory": memory,
     "growth": growth,
+    "precision": precision,
 }
 
 
@@ -279,7 +324,7 @@ def _draw_growth(found: dict[str, list[dict[str, float]]]) -> Path:
     columns = (
         ("latent_dim", "d (batch 128)", 1e3, "ms a step"),
         ("batch_size", "batch size (d = 20)", 1e3, "ms a step"),
-        ("images", "images on disk (d = 2)", 1.0, "s an epoch, steps alone"),
+        ("images", "images on disk (d = 2)", 1e3, "ms a step"),
     )
     for column, (name, title, unit, what) in enumerate(columns):
         points = [one for one in found[name] if one["x"]]
@@ -294,9 +339,11 @@ def _draw_growth(found: dict[str, list[dict[str, float]]]) -> Path:
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
             panel.set_xticks(x, [f"{value:,}" for value in x])
-            panel.minorticks_off()
-        panels[0][column].set_ylim(bottom=min(unit * one["seconds"] for one in points) / 2)
-        panels[1][column].set_ylim(bottom=0)
+            panel.margins(y=0.15)
+            panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[0][column].minorticks_off()
+        panels[0][column].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        panels[1][column].set_ylim(0, 1.15 * max(one["bytes"] for one in points) / 1e9)
         panels[1][column].set_xlabel(title)
     path = _IMAGES / "performance_growth.png"
     figure.savefig(path)
@@ -310,6 +357,11 @@ def _spread(seconds: list[float] | None) -> str:
     return (
         f"{_milliseconds(statistics.median(seconds))} ({_milliseconds(min(seconds))} to {_milliseconds(max(seconds))})"
     )
+
+
+def _mean(runs: list[dict[str, Any]], what: str, digits: int) -> str:
+    values = [run[what] for run in runs]
+    return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
 def _losses(losses: dict[str, float]) -> str:

@@ -1,10 +1,6 @@
 """A contestant in a process of its own: `python -m benchmarks.worker NAME LATENT_DIM PRECISION THREADS [argument ...]`."""
 
-import os
 import sys
-
-# A comparison on the CPU; and a build of torch for GPUs would look for one in every step of every optimizer.
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def main() -> None:

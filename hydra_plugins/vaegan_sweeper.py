@@ -1,9 +1,12 @@
-"""How Hydra finds vaegan's sweeper and launcher: it accepts plugins from this package alone. The work is in vaegan/sweeping."""
+"""How Hydra finds vaegan's sweeper and launcher: it accepts plugins from this package alone. The work is in vaegan/sweeping.
+
+Hydra imports this file for every command, `--help` too, so what only a sweep needs is imported where one begins.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,9 +18,10 @@ from omegaconf import DictConfig, ListConfig, open_dict
 from vaegan.cli import Composition
 from vaegan.config import nearest
 from vaegan.errors import UserError
-from vaegan.sweeping import jobs, running
-from vaegan.sweeping.jobs import Job
-from vaegan.sweeping.processes import RunJob
+
+if TYPE_CHECKING:
+    from vaegan.sweeping.jobs import Job
+    from vaegan.sweeping.running import Run
 
 
 class Sweeper(BasicSweeper):
@@ -28,10 +32,14 @@ class Sweeper(BasicSweeper):
         self.unknown = list(unknown)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from vaegan.sweeping.processes import RunJob
+
         self.job = task_function.job
         super().setup(hydra_context=hydra_context, task_function=RunJob(self.job), config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
+        from vaegan.sweeping import jobs, running
+
         self._check()
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
@@ -72,11 +80,13 @@ class Sweeper(BasicSweeper):
         if isinstance(self.launcher, LocalLauncher):
             self.launcher.check()
 
-    def _runner(self, folder: Path) -> running.Run:
+    def _runner(self, folder: Path) -> "Run":
+        from vaegan.sweeping import running
+
         if isinstance(self.launcher, LocalLauncher):
             return running.run_here(self.job, self.launcher.jobs_at_once)
 
-        def run(unfinished: list[Job]) -> None:
+        def run(unfinished: "list[Job]") -> None:
             with open_dict(self.config):
                 self.config.hydra.sweep.dir = str(folder.absolute())
             # The launcher composes each job once more, where it runs.

@@ -1,0 +1,98 @@
+"""What was tried and dropped: other ways to compute forward pass and gradients of one step, beside the plain one."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.optim import Adam
+
+from benchmarks.contestants import networks
+from benchmarks.settings import BATCH_SIZE, NUM_PIXELS, Setting
+from vaegan import losses
+from vaegan.training.memory import keep_freed_memory
+
+_CALLS, _ROUNDS = 30, 12
+
+
+def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
+    """{d: what was found}: milliseconds, medians of rounds by turns, and the seconds until the first compiled step is done."""
+    torch.set_float32_matmul_precision("medium")
+    keep_freed_memory()
+    task = progress.add_task("tried and dropped", total=2)
+    found = {}
+    for latent_dim in (2, 20):
+        found[str(latent_dim)] = _gradients(latent_dim) | _adam(latent_dim)
+        progress.advance(task)
+    progress.remove_task(task)
+    return found
+
+
+def _gradients(latent_dim: int) -> dict[str, float]:
+    """Forward pass and both gradients: plain; traced into one graph; compiled; and plain with a batch of two images."""
+    encoder, decoder, critic = networks(Setting(latent_dim))
+    vae, own = [*encoder.parameters(), *decoder.parameters()], list(critic.parameters())
+
+    def plain(x: Tensor, eps: Tensor) -> list[Tensor]:
+        mu, logvar = encoder(x).chunk(2, dim=1)
+        logits = decoder(torch.addcmul(mu, eps, torch.exp(0.5 * logvar)))
+        on_real, on_fake = critic(x), critic(logits.sigmoid())
+        loss = (
+            losses.reconstruction(logits, x) + losses.kl_per_dimension(mu, logvar).sum() + losses.adversarial(on_fake)
+        )
+        of_critic = torch.autograd.grad(losses.discriminator(on_real, on_fake), own, retain_graph=True)
+        return [loss.detach(), *torch.autograd.grad(loss, vae), *of_critic]
+
+    def batch(size: int) -> tuple[Tensor, Tensor]:
+        return torch.rand(size, NUM_PIXELS), torch.randn(size, latent_dim)
+
+    whole, two = batch(BATCH_SIZE), batch(2)
+    traced = make_fx(plain)(*whole)
+    compiled = torch.compile(traced)
+    with torch.no_grad():  # the gradients are part of the graph
+        started = time.perf_counter()
+        compiled(*whole)
+        until_compiled = time.perf_counter() - started
+
+    def without_autograd(function: Callable[..., Any]) -> Callable[[], None]:
+        def call() -> None:
+            with torch.no_grad():
+                function(*whole)
+
+        return call
+
+    milliseconds = _by_turns(
+        {
+            "plain": lambda: plain(*whole),
+            "traced": without_autograd(traced),
+            "compiled": without_autograd(compiled),
+            "two images": lambda: plain(*two),
+        }
+    )
+    return milliseconds | {"until compiled, s": until_compiled}
+
+
+def _adam(latent_dim: int) -> dict[str, float]:
+    """torch's fused Adam on the model's parameters, and on one tensor that holds all of them."""
+    parameters = [p for network in networks(Setting(latent_dim)) for p in network.parameters()]
+    flat = [torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))]
+    for p in [*parameters, *flat]:
+        p.grad = torch.randn_like(p)
+    return _by_turns(
+        {"Adam": Adam(parameters, fused=True).step, "Adam on one tensor": Adam(flat, fused=True).step},
+    )
+
+
+def _by_turns(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    milliseconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(_ROUNDS):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            for _ in range(_CALLS):
+                function()
+            milliseconds[name].append(1e3 * (time.perf_counter() - started) / _CALLS)
+    return {name: statistics.median(values) for name, values in milliseconds.items()}
