@@ -36,19 +36,16 @@ def steps(progress: Progress) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Progress], Any]] = {
     "steps": steps,
     "techniques": measures.techniques,
-    "dropped": dropped.dropped,
     "sweeps": lambda progress: {
         "2": measures.sweep(progress, 2),
         "20": measures.sweep(progress, 20),
         "one more job": measures.one_more_job(progress),
     },
     "start_up": measures.start_up,
-    "memory": lambda progress: {
-        precision: {str(low): measures.largest(progress, precision, low) for low in (True, False)}
-        for precision in ("32-true", "bf16-mixed")
-    },
+    "memory": lambda progress: {str(low): measures.largest(progress, low) for low in (False, True)},
     "growth": measures.growth,
     "precision": measures.precision,
+    "dropped": dropped.dropped,  # last, because it needs a C++ compiler
 }
 
 

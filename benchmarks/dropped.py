@@ -1,5 +1,6 @@
 """What was tried and dropped: other ways to compute forward pass and gradients of one step, beside the plain one."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ _CALLS, _ROUNDS = 30, 12
 
 def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
     """{d: what was found}: milliseconds, medians of rounds by turns, and the seconds until the first compiled step is done."""
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what a first run of a model takes
     torch.set_float32_matmul_precision("medium")
     keep_freed_memory()
     task = progress.add_task("tried and dropped", total=2)
@@ -51,10 +53,10 @@ def _gradients(latent_dim: int) -> dict[str, float]:
         return torch.rand(size, NUM_PIXELS), torch.randn(size, latent_dim)
 
     whole, two = batch(BATCH_SIZE), batch(2)
+    started = time.perf_counter()
     traced = make_fx(plain)(*whole)
     compiled = torch.compile(traced)
     with torch.no_grad():  # the gradients are part of the graph
-        started = time.perf_counter()
         compiled(*whole)
         until_compiled = time.perf_counter() - started
 

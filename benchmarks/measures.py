@@ -112,10 +112,10 @@ def precision(progress: Progress) -> list[dict[str, float | str]]:
     ]
 
 
-def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, float]:
+def largest(progress: Progress, low_memory: bool) -> dict[str, float]:
     """At d = 500, peak memory of the whole command, two steps, evaluation and checkpoint included, bytes; and seconds a step."""
-    task = progress.add_task(f"memory at d = 500, {precision}, low_memory={low_memory}", total=1)
-    setting = Setting(500, precision)
+    task = progress.add_task(f"memory at d = 500, low_memory={low_memory}", total=1)
+    setting = Setting(500)
     with tempfile.TemporaryDirectory() as folder:
         options = (
             *setting.options,
@@ -138,47 +138,36 @@ def largest(progress: Progress, precision: str, low_memory: bool) -> dict[str, f
 
 def growth(progress: Progress) -> dict[str, list[dict[str, float]]]:
     """Seconds a step and bytes against d, the batch size and the number of images."""
-    dims, sizes, times = (2, 5, 10, 20, 50, 100), (32, 128, 512, 2048), (1, 2, 4)
-    task = progress.add_task("growth", total=len(dims) + len(sizes) + 1)
-    found: dict[str, list[dict[str, float]]] = {"latent_dim": [], "batch_size": []}
-    for latent_dim in dims:
-        found["latent_dim"].append({"x": latent_dim} | _steps(Setting(latent_dim)))
-        progress.advance(task)
-    for size in sizes:
-        found["batch_size"].append({"x": size} | _steps(Setting(20), f"data.batch_size={size}"))
-        progress.advance(task)
-    found["images"] = _images(times)
+    dims, sizes, times = (2, 5, 10, 20, 50, 100), (32, 128, 512, 2048), (0, 1, 2, 4)
+    task = progress.add_task("growth", total=3)
+    found = {"latent_dim": _by_turns({d: (Setting(d), ()) for d in dims}, steps=15)}
     progress.advance(task)
+    found["batch_size"] = _by_turns({size: (Setting(20), (f"data.batch_size={size}",)) for size in sizes}, steps=3)
+    progress.advance(task)
+    with tempfile.TemporaryDirectory() as folder:  # x = 0: MNIST in memory
+        own = {factor: (Setting(2), _own(Path(folder), factor) if factor else ()) for factor in times}
+        found["images"] = _by_turns(own, steps=50)
     progress.remove_task(task)
     return found
 
 
-def _steps(setting: Setting, *overrides: str) -> dict[str, float]:
-    with Contestant("vaegan", setting, *overrides) as contestant:
-        contestant.go(steps=5)
-        answers = [contestant.go(steps=5 if setting.latent_dim >= 50 else 25) for _ in range(5)]
-    return {
-        "seconds": statistics.median(answer["seconds"] / answer["steps"] for answer in answers),
-        "bytes": answers[-1]["bytes"],
-    }
-
-
-def _images(times: tuple[int, ...]) -> list[dict[str, float]]:
-    """MNIST in memory (x = 0) and its images so many times over on disk, by turns, within the first epoch of each."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        contestants = {}
-        for factor in (0, *times):
-            own = _own(Path(folder), factor) if factor else ()
-            contestants[factor] = stack.enter_context(Contestant("vaegan", Setting(2), *own))
-            contestants[factor].go(steps=60)
-        answers = [{x: contestant.go(steps=50) for x, contestant in contestants.items()} for _ in range(8)]
+def _by_turns(settings: dict[int, tuple[Setting, tuple[str, ...]]], steps: int) -> list[dict[str, float]]:
+    """Seconds a step of vaegan, median of rounds in which each setting has its turn, all within a first epoch."""
+    with ExitStack() as stack:
+        contestants = {
+            x: stack.enter_context(Contestant("vaegan", setting, *options))
+            for x, (setting, options) in settings.items()
+        }
+        for contestant in contestants.values():
+            contestant.go(steps=5)
+        answers = [{x: contestant.go(steps=steps) for x, contestant in contestants.items()} for _ in range(8)]
     return [
         {
-            "x": factor,
-            "seconds": statistics.median(answer[factor]["seconds"] / answer[factor]["steps"] for answer in answers),
-            "bytes": answers[-1][factor]["bytes"],
+            "x": x,
+            "seconds": statistics.median(answer[x]["seconds"] / answer[x]["steps"] for answer in answers),
+            "bytes": answers[-1][x]["bytes"],
         }
-        for factor in contestants
+        for x in contestants
     ]
 
 

@@ -4,13 +4,16 @@ import sys
 
 
 def main() -> None:
+    name, latent_dim, precision, threads, *arguments = sys.argv[1:]
+    if name in ("vaegan", "smoke"):
+        import vaegan.train  # noqa: F401 (before torch, as in `python -m vaegan.train`: it sets how torch allocates)
+
     import torch
 
     from benchmarks.clock import Clock
     from benchmarks.contestants import CONTESTANTS
     from benchmarks.settings import Setting
 
-    name, latent_dim, precision, threads, *arguments = sys.argv[1:]
     torch.set_num_threads(int(threads))
     torch.set_float32_matmul_precision("medium")  # float32 products by oneDNN, as vaegan computes them, for everybody
     setting = Setting(int(latent_dim), precision, int(threads))

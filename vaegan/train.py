@@ -14,8 +14,8 @@ from vaegan import cli, runs, sealed
 from vaegan.errors import UserError
 from vaegan.reporting import text
 
-# Read by torch when it first allocates: large tensors in pages of 2 MB, which Linux hands out many times faster than as many
-# of 4 kB. (A step at d = 500 that gives its memory back took 5.3 s with it and 7.9 s without.)
+# Read by torch when it first allocates: large tensors in pages of 2 MB, which Linux hands out many times faster than the same
+# memory in pages of 4 kB. It matters where a step gives its memory back: see docs/performance.md, memory at d = 500.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:

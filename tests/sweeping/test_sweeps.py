@@ -1,5 +1,6 @@
 """Sweeps as a person starts them: real jobs on digits, some of which fail in every way a job can."""
 
+import importlib
 import json
 import re
 import signal
@@ -8,6 +9,13 @@ import pytest
 from sweep_command import SMALL, started, sweep, table, wait_for
 
 from vaegan.runs import RunFolder
+from vaegan.sweeping import processes
+
+
+@pytest.mark.parametrize("name", processes._PRELOADED)
+def test_what_is_to_be_imported_before_the_jobs_can_be(name):
+    """multiprocessing passes over what it cannot import without a word, and every job would pay for it."""
+    importlib.import_module(name)
 
 
 @pytest.mark.parametrize("launcher", ["local", "joblib"])
@@ -49,6 +57,7 @@ def test_what_happens_to_a_job_happens_to_it_alone(tmp_path, launcher):
     # The job that was killed and went on is bitwise the one that was not.
     plain = sweep(*SMALL, "trainer.max_epochs=10", "seed=3", "hydra.sweep.dir=plain", cwd=tmp_path)
     assert plain.returncode == 0, plain.stdout + plain.stderr
+    assert not plain.stderr
     [whole] = (tmp_path / "plain").glob("*/metrics.csv")
     assert whole.read_bytes() == (folder / "seed3" / "metrics.csv").read_bytes()
 

@@ -193,7 +193,7 @@ def _check_sha256(file: IdxFile, content: bytes | bytearray) -> None:
 
 def _read(path: Path) -> bytearray:
     """The bytes of a file, which may be written to. (Copying those of MNIST took as long as reading them.)"""
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         content = bytearray(os.fstat(file.fileno()).st_size)
         num_read = file.readinto(content)
     return content[:num_read] if num_read < len(content) else content

@@ -25,11 +25,11 @@ from vaegan.sweeping.jobs import is_small
 
 # What a run imports only when it begins: everything heavy.
 _PRELOADED = [
-    "vaegan.train",  # and so Hydra, without which no composition can be unpickled
+    "vaegan.cli",  # without Hydra no composition can be unpickled
     "pytorch_lightning",
     "pytorch_lightning.loggers",
     "safetensors.torch",
-    "sklearn.datasets",
+    "sklearn.datasets",  # for data=digits
     "torch.utils.tensorboard",
     "vaegan.data.module",
     "vaegan.reporting.plots",

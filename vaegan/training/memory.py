@@ -64,9 +64,9 @@ def _needed_on(device: torch.device, config: Config, num_parameters: int) -> int
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for the next step's tensors; true if the system's malloc can be told.
 
-    By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends a fifth of
-    its time having the same pages handed out and cleared again. The price is a peak up to a sixth higher, which stays until
-    the process ends.
+    By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends time, the more
+    the larger the tensors, having the same pages handed out and cleared again. The price is a peak up to a sixth higher,
+    which stays until the process ends.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
