@@ -5,9 +5,6 @@ import sys
 
 def main() -> None:
     name, latent_dim, precision, threads, *arguments = sys.argv[1:]
-    if name in ("vaegan", "smoke"):
-        import vaegan.train  # noqa: F401 (before torch, as in `python -m vaegan.train`: it sets how torch allocates)
-
     import torch
 
     from benchmarks.clock import Clock

@@ -4,7 +4,6 @@ python -m vaegan.train +experiment=denoise_bn
 python -m vaegan.train train.resume=outputs/denoise_bn/<time>
 """
 
-import os
 import sys
 import traceback
 import warnings
@@ -13,10 +12,6 @@ from typing import TYPE_CHECKING
 from vaegan import cli, runs, sealed
 from vaegan.errors import UserError
 from vaegan.reporting import text
-
-# Read by torch when it first allocates: large tensors in pages of 2 MB, which Linux hands out many times faster than the same
-# memory in pages of 4 kB. It matters where a step gives its memory back: see docs/performance.md, memory at d = 500.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
