@@ -191,6 +191,12 @@ GRIDS = {
         "model.batch_norm": [False],
         "seed": [0, 1, 2],
     },
+    "precision": {
+        "trainer.precision": ["32-true", "bf16-mixed"],
+        "model.batch_norm": [True],
+        "model.latent_dim": [50],
+        "seed": [0, 1, 2, 3, 4],
+    },
 }
 
 
