@@ -166,7 +166,8 @@ NAMED = {
 }
 
 
-# Sweeps of other options than those of `settings`: {option: values}, all combinations.
+# Sweeps of other options than those of `settings`: {option: values}, all combinations; and what they have in common unless said.
+COMMON = {"model.latent_dim": [20], "data.batch_size": [128], "trainer.max_epochs": [10]}
 GRIDS = {
     "objectives": {
         "objective.kind": ["autoencoder", "vae", "gan", "vaegan"],
@@ -194,6 +195,8 @@ GRIDS = {
     "precision": {
         "trainer.precision": ["32-true", "bf16-mixed"],
         "model.batch_norm": [True],
+        "model.latent_dim": [50],
+        "data.batch_size": [2000],
         "seed": [0, 1, 2, 3, 4],
     },
 }
@@ -223,12 +226,10 @@ def test_a_named_sweep_is_a_grid(monkeypatch, tmp_path, name):
     found, folder = laid_out(monkeypatch, f"+sweep={name}")
     assert folder == Path("outputs", name)
     options = [config.flatten(config.to_dict(job.config)) for job in found]
-    grid = set(itertools.product(*GRIDS[name].values()))
-    assert {tuple(each[key] for key in GRIDS[name]) for each in options} == grid
+    values = COMMON | GRIDS[name]
+    grid = set(itertools.product(*values.values()))
+    assert {tuple(each[key] for key in values) for each in options} == grid
     assert len(found) == len(grid)
-    assert {(each["model.latent_dim"], each["data.batch_size"], each["trainer.max_epochs"]) for each in options} == {
-        (50, 2000, 10) if name == "precision" else (20, 128, 10)
-    }
     text = (cli.CONF / "sweep" / f"{name}.yaml").read_text()
     assert f"python -m vaegan.train -m +sweep={name}" in text
     assert "Time: " in text
