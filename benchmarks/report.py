@@ -320,31 +320,31 @@ def _draw_steps(found: dict[str, Any]) -> Path:
 
 
 def _draw_growth(found: dict[str, list[dict[str, float]]]) -> Path:
-    figure, panels = plt.subplots(2, 3, figsize=(10.5, 5.2), dpi=110, layout="constrained", sharex="col")
+    figure, panels = plt.subplots(2, 3, figsize=(10.5, 5.2), dpi=110, layout="constrained", sharex="col", sharey="row")
     columns = (
-        ("latent_dim", "d (batch 128)", 1e3, "ms a step"),
-        ("batch_size", "batch size (d = 20)", 1e3, "ms a step"),
-        ("images", "images on disk (d = 2)", 1e3, "ms a step"),
+        ("latent_dim", "d (batch 128)"),
+        ("batch_size", "batch size (d = 20)"),
+        ("images", "images on disk (d = 2)"),
     )
-    for column, (name, title, unit, what) in enumerate(columns):
+    for column, (name, title) in enumerate(columns):
         points = [one for one in found[name] if one["x"]]
         x = [one["x"] * (60_000 if name == "images" else 1) for one in points]
-        for row, (values, ylabel) in enumerate(
-            (([unit * one["seconds"] for one in points], what), ([one["bytes"] / 1e9 for one in points], "memory, GB"))
-        ):
-            panel = panels[row][column]
-            panel.plot(x, values, marker="o", color=_COLOURS["vaegan"])
-            panel.set(xscale="log", ylabel=ylabel)
-            panel.set_yscale("log" if row == 0 else "linear")
+        time, memory = panels[:, column]
+        time.plot(x, [1e3 * one["seconds"] for one in points], marker="o", color=_COLOURS["vaegan"])
+        memory.plot(x, [one["bytes"] / 1e9 for one in points], marker="o", color=_COLOURS["vaegan"])
+        time.set(xscale="log", yscale="log")
+        memory.set_xlabel(title)
+        memory.set_xticks(x, [f"{value:,}" for value in x])
+        for panel in (time, memory):
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
-            panel.set_xticks(x, [f"{value:,}" for value in x])
-            panel.margins(y=0.15)
-            panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panels[0][column].minorticks_off()
-        panels[0][column].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        panels[1][column].set_ylim(0, 1.15 * max(one["bytes"] for one in points) / 1e9)
-        panels[1][column].set_xlabel(title)
+            panel.minorticks_off()
+    panels[0, 0].set(ylabel="ms a step")
+    panels[0, 0].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    panels[0, 0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panels[1, 0].set(
+        ylabel="memory, GB", ylim=(0, 1.15 * max(one["bytes"] for kind in found.values() for one in kind) / 1e9)
+    )
     path = _IMAGES / "performance_growth.png"
     figure.savefig(path)
     plt.close(figure)
