@@ -31,7 +31,8 @@ def identity(config: "Config") -> dict[str, Any]:
     """
     elsewhere = () if config.data.name == "own" else ("data.root",)  # own files are other images in another folder
     elsewhere += ("trainer.accelerator", "trainer.devices")
-    elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints", "train.low_memory")
+    elsewhere += ("train.resume", "train.checkpoint", "train.minutes_between_checkpoints")
+    elsewhere += ("train.low_memory", "train.compile")
     before = {name: field.default for name, _, field in _walk(Config, "") if field.default is not dataclasses.MISSING}
     return {
         name: value
@@ -195,6 +196,10 @@ class Train:
         "on a CPU, give freed memory back to the system even where there is room to keep it for the next step",
         before=False,
     )
+    compile: bool = option(
+        "compile the step, which takes half a minute at first and makes later steps faster; a CPU needs a C++ compiler for it",
+        before=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -321,6 +326,11 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             f"data.batch_size is {data.batch_size}, which trainer.devices={config.trainer.devices} cannot share evenly; choose "
             f"a multiple of it."
+        )
+    if config.train.compile and config.trainer.devices > 1:
+        raise UserError(
+            f"train.compile=true compiles the step of one device, but trainer.devices is {config.trainer.devices}; choose one of "
+            f"the two."
         )
     if config.logger.metrics_every_n_epochs and not config.logger.tensorboard:
         raise UserError(

@@ -3,7 +3,10 @@
 import itertools
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -122,6 +125,26 @@ def test_with_deterministic_algorithms_a_gpu_is_exact_too(
             assert torch.are_deterministic_algorithms_enabled()
             run_digits(f"train.resume={part}")
             t.trial(*same(whole, part, setting))
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+def test_a_compiled_run_learns_the_same_and_goes_on_exactly(
+    run_digits, stopped_at, scenario, long_only, tmp_path, monkeypatch
+):
+    overrides = options(batch_norm=True, noise_std=0.5, fakes="both")
+    with scenario("1 Exact resume: with train.compile, compiled anew by another process") as t:
+        plain = run_digits(*overrides, folder="plain")
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "first"))
+        whole = run_digits(*overrides, "train.compile=true", folder="whole")
+        losses = [folder.read_metrics()[0]["test/loss"] for folder in (plain, whole)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+        stopped_at(20, *overrides, "train.compile=true", folder="part")
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "second"))
+        part = RunFolder(tmp_path / "part")
+        subprocess.run([sys.executable, "-m", "vaegan.train", f"train.resume={part}"], check=True, capture_output=True)
+        assert all(any((tmp_path / cache).rglob("*.so")) for cache in ("first", "second"))
+        t.trial(*same(whole, part, "compiled"))
 
 
 def same(whole: RunFolder, part: RunFolder, what: str) -> tuple[bool, str]:

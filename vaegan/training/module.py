@@ -7,6 +7,7 @@ moves none.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class VAEGANModule(LightningModule):
         self.kl_per_dimension: list[float] | None = None  # d values, of the test set
         self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
         self._watch = Watch()
+        self._compiled: Callable[..., Any] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 784) -> its reconstruction, from z = mu."""
@@ -57,17 +59,13 @@ class VAEGANModule(LightningModule):
                 parameter.grad = None  # its memory is free for the step
         x = pixels(batch[0])
         draws = self.draws(x, self.current_epoch, batch_idx)
-        terms = self.terms(*map(self.group.share, (x, *draws)))
-
-        # Both gradients are taken before either optimizer moves a weight, so the fakes need the discriminator's forward pass
-        # only once.
-        vae_optimizer, *others = self.trainer.optimizers
+        terms, gradients = self._compute(*map(self.group.share, (x, *draws)))
         sums = {}
-        for optimizer in others:
-            parameters = self._take_gradient(terms["discriminator_loss"], optimizer, retain_graph=True)
-            sums["the gradient of the discriminator"] = gradient_sum(parameters)
-        parameters = self._take_gradient(self._minimised(terms), vae_optimizer)
-        sums["the gradient of encoder and decoder"] = gradient_sum(parameters)
+        for (name, parameters), of_parameters in zip(self._moved().items(), gradients, strict=True):
+            for parameter, gradient in zip(parameters, of_parameters, strict=True):
+                parameter.grad = gradient
+            self.group.average_gradients(parameters)
+            sums[f"the gradient of {name}"] = gradient_sum(parameters)
 
         self._step_optimizers()
         terms = dict(zip(terms, self.group.average(list(terms.values())), strict=True))
@@ -75,18 +73,34 @@ class VAEGANModule(LightningModule):
         scalars = {f"train/{name}": term for name, term in terms.items() if term.dim() == 0}
         self._watch.add(self.trainer.global_step, scalars | sums)
 
-    def _take_gradient(self, loss: Tensor, optimizer: Optimizer, retain_graph: bool = False) -> list[nn.Parameter]:
-        """Set the gradient of `loss` for the parameters that `optimizer` moves, and for nothing else; returns these.
+    def _compute(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], list[tuple[Tensor, ...]]]:
+        """`gradients`, compiled if that was asked for."""
+        if self.config.train.compile and self._compiled is None:
+            from vaegan.training.compiled import Compiled  # torch's compiler takes seconds to import
 
+            self._compiled = Compiled(self.gradients, self.model, batch)
+        return (self._compiled or self.gradients)(*batch)
+
+    def gradients(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], list[tuple[Tensor, ...]]]:
+        """(`terms` of one batch, gradients): those that each optimizer takes of its own loss, for what it moves and nothing else.
+
+        Both are taken before either optimizer moves a weight, so the fakes need the discriminator's forward pass only once.
         This is what manual_backward does in float32 and bf16-mixed, which need no scaling, without asking Lightning's plugins.
         """
-        parameters = optimizer.param_groups[0]["params"]
-        for parameter, gradient in zip(
-            parameters, torch.autograd.grad(loss, parameters, retain_graph=retain_graph), strict=True
-        ):
-            parameter.grad = gradient
-        self.group.average_gradients(parameters)
-        return parameters
+        terms = self.terms(*batch)
+        of_vae, *of_discriminator = self._moved().values()
+        # The discriminator's first: its graph is part of the other's.
+        gradients = [
+            torch.autograd.grad(terms["discriminator_loss"], parameters, retain_graph=True)
+            for parameters in of_discriminator
+        ]
+        gradients.insert(0, torch.autograd.grad(self._minimised(terms), of_vae))
+        return {name: term.detach() for name, term in terms.items()}, gradients
+
+    def _moved(self) -> dict[str, list[nn.Parameter]]:
+        """What each optimizer moves, by its name."""
+        names = ("encoder and decoder", "the discriminator")
+        return {name: one.param_groups[0]["params"] for name, one in zip(names, self.trainer.optimizers, strict=False)}
 
     def check_finite(self, weights: bool = False) -> None:
         """Look at what has been watched since the last call. Waits for the device, so not in every step.

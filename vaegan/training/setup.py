@@ -50,6 +50,8 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
     screen.line(f"parameters  {sum(parameters.values()):,}: {counts}")
     screen.line(f"device      {where}, precision {config.trainer.precision}, float32 products: {matmul}")
+    if config.train.compile:
+        screen.line("step        compiled first: half a minute, or seconds where it has been before")
     screen.line(f"run folder  {text.shown(folder)}\n")
     facts = {"device": where, "matmul": matmul, "parameters": parameters}
     recorder = Recorder(plan, screen, signals, facts)
