@@ -45,7 +45,8 @@ MEASURES: dict[str, Callable[[Progress], Any]] = {
     "memory": lambda progress: {str(low): measures.largest(progress, low) for low in (False, True)},
     "growth": measures.growth,
     "precision": measures.precision,
-    "dropped": dropped.dropped,  # last, because it needs a C++ compiler
+    "compiling": measures.compiling,
+    "dropped": dropped.dropped,
 }
 
 

@@ -1,6 +1,5 @@
 """What was tried and dropped: other ways to compute forward pass and gradients of one step, beside the plain one."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,8 +20,7 @@ _CALLS, _ROUNDS = 30, 12
 
 
 def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
-    """{d: what was found}: milliseconds, medians of rounds by turns, and the seconds until the first compiled step is done."""
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what a first run of a model takes
+    """{d: what was found}: milliseconds, medians of rounds by turns."""
     torch.set_float32_matmul_precision("medium")
     keep_freed_memory()
     task = progress.add_task("tried and dropped", total=2)
@@ -35,7 +33,7 @@ def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
 
 
 def _gradients(latent_dim: int) -> dict[str, float]:
-    """Forward pass and both gradients: plain; traced into one graph; compiled; and plain with a batch of two images."""
+    """Forward pass and both gradients: plain; traced into one graph; and plain with a batch of two images."""
     encoder, decoder, critic = networks(Setting(latent_dim))
     vae, own = [*encoder.parameters(), *decoder.parameters()], list(critic.parameters())
 
@@ -53,29 +51,13 @@ def _gradients(latent_dim: int) -> dict[str, float]:
         return torch.rand(size, NUM_PIXELS), torch.randn(size, latent_dim)
 
     whole, two = batch(BATCH_SIZE), batch(2)
-    started = time.perf_counter()
     traced = make_fx(plain)(*whole)
-    compiled = torch.compile(traced)
-    with torch.no_grad():  # the gradients are part of the graph
-        compiled(*whole)
-        until_compiled = time.perf_counter() - started
 
-    def without_autograd(function: Callable[..., Any]) -> Callable[[], None]:
-        def call() -> None:
-            with torch.no_grad():
-                function(*whole)
+    def without_autograd() -> None:  # the gradients are part of the graph
+        with torch.no_grad():
+            traced(*whole)
 
-        return call
-
-    milliseconds = _by_turns(
-        {
-            "plain": lambda: plain(*whole),
-            "traced": without_autograd(traced),
-            "compiled": without_autograd(compiled),
-            "two images": lambda: plain(*two),
-        }
-    )
-    return milliseconds | {"until compiled, s": until_compiled}
+    return _by_turns({"plain": lambda: plain(*whole), "traced": without_autograd, "two images": lambda: plain(*two)})
 
 
 def _adam(latent_dim: int) -> dict[str, float]:

@@ -52,6 +52,23 @@ def start_up(progress: Progress) -> dict[str, float]:
     return {name: min(times) for name, times in seconds.items()}
 
 
+def compiling(progress: Progress) -> dict[str, dict[str, float]]:
+    """Seconds until the first step is done, which compiling delays: {d: {plain, compiled, compiled before}}."""
+    dims = (2, 20, 100)
+    task = progress.add_task("compiling", total=3 * len(dims))
+    found: dict[str, dict[str, float]] = {}
+    for d in dims:
+        with tempfile.TemporaryDirectory() as cache:
+            found[str(d)] = {}
+            for what, name in (("plain", "vaegan"), ("compiled", "compiled"), ("compiled before", "compiled")):
+                variables = {"TORCHINDUCTOR_CACHE_DIR": cache}
+                with Contestant(name, Setting(d), variables=variables) as contestant:
+                    found[str(d)][what] = contestant.go(steps=1)["seconds"]
+                progress.advance(task)
+    progress.remove_task(task)
+    return found
+
+
 def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 3) -> dict[str, float]:
     """Seconds of a sweep from command to table, and of as many hand loops one after another (their start-up not counted)."""
     task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=4)

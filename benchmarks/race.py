@@ -21,7 +21,7 @@ PYTHAE = ROOT / ".venv" / "bench"  # where `make bench` installs it, so that it 
 class Contestant:
     """One contestant's process, which trains when it is told to."""
 
-    def __init__(self, name: str, setting: Setting, *arguments: object):
+    def __init__(self, name: str, setting: Setting, *arguments: object, variables: dict[str, str] | None = None):
         self.name = name
         self.setting = setting
         self.losses: list[float] = []
@@ -34,7 +34,7 @@ class Contestant:
             stderr=self._log,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(PYTHAE)])},
+            env=os.environ | (variables or {}) | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(PYTHAE)])},
         )
 
     def go(self, **command: int) -> dict[str, Any]:
@@ -67,20 +67,22 @@ class Plan:
     steps: int  # a round
     rounds: int
     epochs: int  # whole ones of vaegan, beside as many steps of the hand loop
-    names: tuple[str, ...] = ("tutorial", "hand", "pythae", "lightning", "vaegan")
+    names: tuple[str, ...] = ("tutorial", "hand", "pythae", "lightning", "vaegan", "compiled")
 
 
+_OURS = ("vaegan", "compiled")
+_WITHOUT_PYTHAE = ("tutorial", "hand", "lightning", "vaegan", "compiled")
 PLANS = (
-    Plan(2, "32-true", 100, 8, 2),
-    Plan(20, "32-true", 60, 8, 2),
-    Plan(20, "bf16-mixed", 60, 8, 2, ("tutorial", "hand", "lightning", "vaegan")),
+    Plan(2, "32-true", 100, 12, 4),
+    Plan(20, "32-true", 60, 12, 4),
+    Plan(20, "bf16-mixed", 60, 12, 4, _WITHOUT_PYTHAE),
     Plan(100, "32-true", 10, 6, 1),
-    Plan(100, "bf16-mixed", 10, 6, 1, ("tutorial", "hand", "lightning", "vaegan")),
+    Plan(100, "bf16-mixed", 10, 6, 1, _WITHOUT_PYTHAE),
 )
 # At d = 500 a model with its Adam state takes 12.3 GB, so the contestants come one after another.
 ONE_BY_ONE = (
-    Plan(500, "32-true", 2, 1, 0, ("tutorial", "hand", "lightning", "vaegan")),
-    Plan(500, "bf16-mixed", 2, 1, 0, ("tutorial", "hand", "lightning", "vaegan")),
+    Plan(500, "32-true", 2, 1, 0, _WITHOUT_PYTHAE[:-1]),
+    Plan(500, "bf16-mixed", 2, 1, 0, _WITHOUT_PYTHAE[:-1]),
 )
 
 
@@ -103,12 +105,14 @@ def race(plan: Plan, progress: Progress) -> dict[str, Any]:
                 seconds[name].append(answer["seconds"] / answer["steps"])
                 memory[name] = answer["bytes"]
             progress.advance(task)
-        epochs: dict[str, list[dict[str, float]]] = {"vaegan": [], "hand": []}
-        if plan.epochs:
-            contestants["vaegan"].go(epochs=1)  # to where one begins
+        ours = [name for name in _OURS if name in contestants]
+        epochs: dict[str, list[dict[str, float]]] = {name: [] for name in ("hand", *ours)}
+        for name in ours:
+            contestants[name].go(epochs=1)  # to where one begins
         for _ in range(plan.epochs):
             epochs["hand"].append(contestants["hand"].go(steps=STEPS_AN_EPOCH))
-            epochs["vaegan"].append(contestants["vaegan"].go(epochs=1))
+            for name in ours:
+                epochs[name].append(contestants[name].go(epochs=1))
             progress.advance(task)
         return {
             "plan": asdict(plan),
@@ -156,7 +160,7 @@ def best_of(name: str, plan: Plan) -> Contestant:
     vaegan runs as it comes: with the threads that torch takes by itself.
     """
     cores = len(os.sched_getaffinity(0))
-    choices = [(threads, ()) for threads in ((1, cores) if plan.latent_dim <= 20 and name != "vaegan" else (cores,))]
+    choices = [(threads, ()) for threads in ((1, cores) if plan.latent_dim <= 20 and name not in _OURS else (cores,))]
     if name == "tutorial":
         choices = [(threads, (workers,)) for threads, _ in choices for workers in (0, 2)]
     best, shortest = None, float("inf")

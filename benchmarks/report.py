@@ -27,8 +27,16 @@ _NAMES = {
     "pythae": "(d) pythae",
     "lightning": "(e) plain LightningModule",
     "vaegan": "T: vaegan, its steps",
+    "compiled": "T with train.compile",
 }
-_COLOURS = {"tutorial": "#999999", "hand": "#009E73", "pythae": "#CC79A7", "lightning": "#E69F00", "vaegan": "#0072B2"}
+_OURS = {"vaegan": "", "compiled": ", compiled"}
+_COLOURS = {
+    "tutorial": "#999999",
+    "hand": "#009E73",
+    "pythae": "#CC79A7",
+    "lightning": "#E69F00",
+    "vaegan": "#0072B2",
+} | {"compiled": "#56B4E9"}
 
 
 def machine() -> dict[str, str]:
@@ -70,14 +78,13 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
     yield "agree in (reconstruction + KL in nats per image, mean of the last quarter of the steps that all have made; at d = 500"
     yield "that is one step, the fourth).\n"
     yield from table(
-        ("d, precision", *_NAMES.values(), "T: whole epoch / steps", "(c) floor", "losses a, b, e, T"),
+        ("d, precision", *_NAMES.values(), "(c) floor", "losses a, b, e, T, T compiled"),
         (
             (
                 label(race),
                 *(_spread(race["seconds"].get(name)) for name in _NAMES),
-                _milliseconds(whole_epoch(race)),
                 _milliseconds(_floor(race, rates)),
-                ", ".join(f"{race['loss'][name]:.1f}" for name in ("tutorial", "hand", "lightning", "vaegan")),
+                ", ".join(f"{race['loss'][name]:.1f}" for name in _NAMES if name in race["loss"]),
             )
             for race in found["races"]
         ),
@@ -85,18 +92,21 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "Ratios of times. T is a whole epoch (steps, evaluation, pictures, TensorBoard, checkpoint), at d = 500 the steps"
     yield "alone; T / (b) is of epochs run in turns with as many steps of (b), and (a), (d) and (e) / T is their median ratio to"
-    yield "(b) in the same rounds, divided by that.\n"
+    yield "(b) in the same rounds, divided by that. Compiled, T is what it is after its first step.\n"
     yield from table(
-        ("d, precision", "(a) / T", "(d) / T", "(e) / T", "T / (b)", "T / (c)", "steps of T / (b)"),
+        ("d, precision", "(a) / T", "(d) / T", "(e) / T", "T / (b)", "T / (c)", "steps of T / (b)", "T, ms a step"),
         (
             (
-                label(race),
-                *(_number(ratio(race, name)) for name in ("tutorial", "pythae", "lightning")),
-                _number(against_hand(race)),
-                _number(duration(race) / _floor(race, rates)),
-                _number(statistics.median(_paired(race, "vaegan", "hand"))),
+                label(race) + words,
+                *(_number(ratio(race, name, ours)) for name in ("tutorial", "pythae", "lightning")),
+                _number(against_hand(race, ours)),
+                _number(duration(race, ours) / _floor(race, rates)),
+                _number(statistics.median(_paired(race, ours, "hand"))),
+                _milliseconds(duration(race, ours)),
             )
             for race in found["races"]
+            for ours, words in _OURS.items()
+            if ours in race["seconds"]
         ),
     )
     yield ""
@@ -191,20 +201,24 @@ def growth(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     yield ""
 
 
+def compiling(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """What train.compile costs before the first step."""
+    yield "### Compiling the step\n"
+    yield "Seconds until the first step is done, the start of the program not counted; with `train.compile=true` the first time,"
+    yield "and when the same step has been compiled before.\n"
+    names = ("plain", "compiled", "compiled before")
+    yield from table(("d", *names), ((d, *(f"{ones[name]:.1f}" for name in names)) for d, ones in found.items()))
+    yield ""
+
+
 def dropped(found: dict[str, dict[str, float]]) -> Iterator[str]:
     """Other ways to compute a step."""
     yield "### Tried and dropped\n"
     yield "Milliseconds at batch 128, float32: forward pass and both gradients of a step, plain, as it is; traced into one graph"
-    yield "that needs no autograd (make_fx); that graph compiled (torch.compile); and plain with two images only, which is"
-    yield "overhead. Adam on the model's tensors, and on one tensor that holds all of them.\n"
-    names = ("plain", "traced", "compiled", "two images", "Adam", "Adam on one tensor")
-    yield from table(
-        ("d", *names, "until the first compiled step"),
-        (
-            (d, *(f"{ones[name]:.2f}" for name in names), f"{ones['until compiled, s']:.0f} s")
-            for d, ones in found.items()
-        ),
-    )
+    yield "that needs no autograd (make_fx), not compiled; and plain with two images only, which is overhead. Adam on the model's"
+    yield "tensors, and on one tensor that holds all of them.\n"
+    names = ("plain", "traced", "two images", "Adam", "Adam on one tensor")
+    yield from table(("d", *names), ((d, *(f"{ones[name]:.2f}" for name in names)) for d, ones in found.items()))
     yield ""
 
 
@@ -235,6 +249,7 @@ def precision(found: list[dict[str, Any]]) -> Iterator[str]:
 SECTIONS = {
     "steps": steps,
     "techniques": techniques,
+    "compiling": compiling,
     "dropped": dropped,
     "sweeps": sweeps,
     "start_up": start_up,
@@ -257,33 +272,29 @@ def label(race: dict[str, Any]) -> str:
     return f"{race['plan']['latent_dim']}, {race['plan']['precision']}"
 
 
-def whole_epoch(race: dict[str, Any]) -> float | None:
-    """Seconds of an epoch of vaegan, divided by its steps; None where no epoch was run."""
-    epochs = race["epochs"].get("vaegan")
-    return statistics.median(epoch["seconds"] / epoch["steps"] for epoch in epochs) if epochs else None
+def duration(race: dict[str, Any], ours: str) -> float:
+    """Seconds a step of T: of whole epochs, where any were run."""
+    epochs = race["epochs"].get(ours)
+    times = [epoch["seconds"] / epoch["steps"] for epoch in epochs] if epochs else race["seconds"][ours]
+    return statistics.median(times)
 
 
-def duration(race: dict[str, Any]) -> float:
-    """Seconds a step of T."""
-    return whole_epoch(race) or statistics.median(race["seconds"]["vaegan"])
-
-
-def against_hand(race: dict[str, Any]) -> float:
+def against_hand(race: dict[str, Any], ours: str) -> float:
     """T / (b): epochs beside as many steps of the hand loop, in turns."""
     epochs = race["epochs"]
-    if not epochs.get("vaegan"):
-        return statistics.median(_paired(race, "vaegan", "hand"))
+    if not epochs.get(ours):
+        return statistics.median(_paired(race, ours, "hand"))
     return statistics.median(
-        ours["seconds"] / ours["steps"] * STEPS_AN_EPOCH / hand["seconds"]
-        for ours, hand in zip(epochs["vaegan"], epochs["hand"], strict=True)
+        one["seconds"] / one["steps"] * STEPS_AN_EPOCH / hand["seconds"]
+        for one, hand in zip(epochs[ours], epochs["hand"], strict=True)
     )
 
 
-def ratio(race: dict[str, Any], name: str) -> float | None:
+def ratio(race: dict[str, Any], name: str, ours: str) -> float | None:
     """Times of `name` / T: against the hand loop in the same rounds, then the hand loop against T's epochs."""
     if name not in race["seconds"]:
         return None
-    return statistics.median(_paired(race, name, "hand")) / against_hand(race)
+    return statistics.median(_paired(race, name, "hand")) / against_hand(race, ours)
 
 
 def _paired(race: dict[str, Any], name: str, other: str) -> list[float]:
