@@ -318,9 +318,13 @@ def _draw_steps(found: dict[str, Any]) -> Path:
         limit = 1e3 * _floor(race, found["rates"])
         panel.axhline(limit, color="black", linestyle="--", linewidth=1)
         panel.set_xticks(
-            range(len(bars)), [name if name != "lightning" else "plain\nLightning" for name in bars], fontsize=8
+            range(len(bars)),
+            [name if name != "lightning" else "plain Lightning" for name in bars],
+            fontsize=8,
+            rotation=40,
+            ha="right",
+            rotation_mode="anchor",
         )
-        panel.tick_params("x", rotation=45)
         panel.set_title(f"d = {race['plan']['latent_dim']}", fontsize=10)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("ms a step, float32, batch 128\n(dashed: the machine's limit)")
