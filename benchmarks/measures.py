@@ -71,16 +71,22 @@ def compiling(progress: Progress) -> dict[str, dict[str, float]]:
 
 def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 3) -> dict[str, float]:
     """Seconds of a sweep from command to table, and of as many hand loops one after another (their start-up not counted)."""
-    task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=4)
+    task = progress.add_task(f"a sweep of {jobs} jobs, d = {latent_dim}", total=5)
     setting = Setting(latent_dim)
-    with Contestant("hand", setting) as hand:
-        hand.go(steps=20)
-        loops = []
-        for _ in range(3):
-            loops.append(hand.go(steps=STEPS_AN_EPOCH)["seconds"])
-            progress.advance(task)
+    loops: list[float] = []
+
+    def hand_loops() -> None:
+        with Contestant("hand", setting) as hand:
+            hand.go(steps=20)
+            for _ in range(2):
+                loops.append(hand.go(steps=STEPS_AN_EPOCH)["seconds"])
+                progress.advance(task)
+
+    hand_loops()
     options = (*setting.options, f"trainer.max_epochs={epochs}", "train.matmul=medium")
     seconds, _ = _seconds_of_sweep(jobs, *options)
+    progress.advance(task)
+    hand_loops()
     progress.remove_task(task)
     return {"sweep": seconds, "hand loops": jobs * epochs * statistics.median(loops), "jobs": jobs, "epochs": epochs}
 
