@@ -151,9 +151,14 @@ def root_folder(root: str | None) -> Path | None:
 
 
 def default_root() -> Path:
-    """The folder for data sets where none is given: $VAEGAN_DATA, else `vaegan` in the user's cache folder."""
+    """The folder for data sets where none is given: $VAEGAN_DATA, else `cache_folder()`."""
     if folder := os.environ.get("VAEGAN_DATA"):
         return Path(folder).expanduser()
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    """`vaegan` in the folder of the user's own caches."""
     if sys.platform == "win32":
         cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vaegan.data.sources import default_root
+from vaegan.data.sources import cache_folder
 from vaegan.errors import UserError
 
 
@@ -34,8 +34,9 @@ class Compiled:
             graph = make_fx(gradients)(*batch)
         for buffer, value in zip(model.buffers(), before, strict=True):
             buffer.copy_(value)
-        # torch would keep compiled code in a folder of /tmp whose name others can guess, and run what it finds there.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_root() / "compiled"))
+        # torch would keep compiled code in a folder of /tmp whose name others can guess, and run what it finds there. (Nor is it
+        # $VAEGAN_DATA, which may be shared.)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a GPU build warns that there is no GPU
         # Guards would ask in every call what __call__ asks once: is all as it was? Without them it must be forward, which each
         # graph has its own code of; torch finds compiled code by that.
