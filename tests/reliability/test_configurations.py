@@ -277,6 +277,11 @@ def _devices(draw: st.DrawFn) -> Mistake:
     return Mistake("trainer.devices", {"trainer.devices": number})
 
 
+def _compile(draw: st.DrawFn) -> Mistake:
+    number = draw(st.sampled_from([number for number in range(2, BATCH_SIZE + 1) if BATCH_SIZE % number == 0]))
+    return Mistake("train.compile", {"train.compile": True, "trainer.devices": number})
+
+
 def _num_images(draw: st.DrawFn) -> Mistake:
     data, available = draw(st.sampled_from(sorted(config.NUM_TRAIN_IMAGES.items())))
     number = draw(st.integers(available + 1, 2**63 - 1))
@@ -321,7 +326,7 @@ BATCH_SIZE = make_config().data.batch_size
 # Those of config._check_combinations.
 COMBINATIONS = [
     *(_own_root, _own_num_images, _num_images, _num_val, _batch_size),
-    *(_devices, _metrics, _gan_noise, _gan_batch_norm),
+    *(_devices, _compile, _metrics, _gan_noise, _gan_batch_norm),
 ]
 
 
@@ -474,6 +479,7 @@ SMALL = {
     "data.num_images": st.none() | st.integers(1492, 1500),
     "logger.tensorboard": st.sampled_from([True, *[False] * 7]),
     "train.resume": st.none(),
+    "train.compile": st.just(False),  # half a minute each: tests/training/test_compiled.py
     "trainer.max_steps": st.just(1),
     "trainer.accelerator": st.just("cpu"),
     "trainer.devices": st.just(1),

@@ -50,16 +50,19 @@ def spoil_loss(name: str, monkeypatch, bad: float, monitored: list[VAEGANModule]
 
 
 def spoil_gradient(network: str, dim: int, monkeypatch, bad: float, monitored: list[VAEGANModule]) -> None:
-    take_gradient = VAEGANModule._take_gradient
+    gradients = VAEGANModule.gradients
 
-    def spoiled(self, *arguments, **options):
-        parameters = take_gradient(self, *arguments, **options)
-        wanted = [p for p in getattr(self.model, network).parameters() if p.dim() == dim]
-        if at_step(self) and any(p is wanted[0] for p in parameters):
-            wanted[0].grad.view(-1)[0] = bad
-        return parameters
+    def spoiled(self, *batch):
+        terms, found = gradients(self, *batch)
+        wanted = next(p for p in getattr(self.model, network).parameters() if p.dim() == dim)
+        if at_step(self):
+            for moved, of_moved in zip(self._moved().values(), found, strict=True):
+                for parameter, gradient in zip(moved, of_moved, strict=True):
+                    if parameter is wanted:
+                        gradient.view(-1)[0] = bad
+        return terms, found
 
-    monkeypatch.setattr(VAEGANModule, "_take_gradient", spoiled)
+    monkeypatch.setattr(VAEGANModule, "gradients", spoiled)
 
 
 CASES = {
