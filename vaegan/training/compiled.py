@@ -20,14 +20,12 @@ class Compiled:
     make_fx writes down every operation of forward pass and gradients, so that one graph holds all of them and needs no
     autograd; torch.compile then merges the small ones. (Given the function itself, it would compile the forward pass, and
     both backward passes of everything.) The results are those of `gradients` but for rounding.
+
+    The first call compiles, and raises UserError where torch can't.
     """
 
     def __init__(self, gradients: Callable[..., Any], model: nn.Module, batch: tuple[Tensor | None, ...]):
-        """Compile `gradients` for batches like `batch`, which is tried once and leaves BatchNorm's statistics as they are.
-
-        Raises:
-            UserError: torch can't compile here.
-        """
+        """`gradients` of `model` is tried on `batch`, which is like all that follow; BatchNorm's statistics stay as they are."""
         self._gradients, self._shape, self._device = gradients, batch[0].shape, batch[0].device
         before = [buffer.clone() for buffer in model.buffers()]
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
@@ -38,8 +36,8 @@ class Compiled:
         # $VAEGAN_DATA, which may be shared.)
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a GPU build warns that there is no GPU
-        # Guards would ask in every call what __call__ asks once: is all as it was? Without them it must be forward, which each
-        # graph has its own code of; torch finds compiled code by that.
+        # Guards would ask in every call whether all is as it was; only the batch's shape could change, and __call__ asks for
+        # that. Without guards it must be `forward`, of which each graph has its own code: torch finds what it compiled by that.
         options = {"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
         self._graph = torch.compile(graph.forward, fullgraph=True, dynamic=False, options=options)
 
