@@ -140,10 +140,16 @@ def test_a_compiled_run_learns_the_same_and_goes_on_exactly(
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
         stopped_at(20, *overrides, "train.compile=true", folder="part")
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "second"))
         part = RunFolder(tmp_path / "part")
-        subprocess.run([sys.executable, "-m", "vaegan.train", f"train.resume={part}"], check=True, capture_output=True)
-        assert all(any((tmp_path / cache).rglob("*.so")) for cache in ("first", "second"))
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        own, everybodys = tmp_path / "second", tmp_path / "tmp"
+        everybodys.mkdir()
+        variables = {"XDG_CACHE_HOME": str(own), "TMPDIR": str(everybodys)}
+        command = [sys.executable, "-m", "vaegan.train", f"train.resume={part}"]
+        subprocess.run(command, env=os.environ | variables, check=True, capture_output=True)
+        assert any((own / "vaegan" / "compiled").rglob("*.so"))
+        assert not [path for path in everybodys.rglob("*") if path.is_file()]  # nobody else could have put code there
+        assert any((tmp_path / "first").rglob("*.so"))
         t.trial(*same(whole, part, "compiled"))
 
 

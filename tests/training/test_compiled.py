@@ -44,8 +44,8 @@ def traced_only(monkeypatch):
     compile = torch.compile
 
     def without_code(graph, fullgraph, dynamic, options):
-        del options["fallback_random"]  # an option of the code's
-        return compile(graph, backend="aot_eager", fullgraph=fullgraph, dynamic=dynamic, options=options)
+        guards = {"guard_filter_fn": options["guard_filter_fn"]}  # the other options are the code's
+        return compile(graph, backend="aot_eager", fullgraph=fullgraph, dynamic=dynamic, options=guards)
 
     monkeypatch.setattr(torch, "compile", without_code)
 
@@ -74,7 +74,12 @@ def test_another_model_in_the_same_process_has_its_own_graph(traced_only):
 def test_without_a_compiler_one_is_asked_for(run_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     cxx = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})  # CXX is read where torch is imported
-    with cxx, pytest.raises(UserError, match=r"train.compile=true, .*\(.+\).* C\+\+ compiler .*train.compile=false"):
+    with (
+        cxx,
+        pytest.raises(
+            UserError, match=r"train.compile=true, .*\(.+\).* C\+\+ compiler .*, and .*compiled, .*train.compile=false"
+        ),
+    ):
         run_digits("train.compile=true")
 
 

@@ -189,6 +189,9 @@ class VAEGANModule(LightningModule):
         x_noisy, eps, z_prior = self.draws(x, batch_idx, evaluating=f"{split} ")
         self._means[split].add(self.terms(x, x_noisy, eps, z_prior), weight=len(x))
 
+    def on_fit_start(self) -> None:
+        self._compiled = None  # of the tensors of an earlier fit
+
     def on_train_epoch_start(self) -> None:
         self.metrics = {}
 
