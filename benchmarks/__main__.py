@@ -42,7 +42,7 @@ MEASURES: dict[str, Callable[[Progress], Any]] = {
         "one more job": measures.one_more_job(progress),
     },
     "start_up": measures.start_up,
-    "memory": lambda progress: {str(low): measures.largest(progress, low) for low in (False, True)},
+    "memory": lambda progress: {low: measures.largest(progress, low) for low in ("null", "true", "false")},
     "growth": measures.growth,
     "precision": measures.precision,
     "compiling": measures.compiling,

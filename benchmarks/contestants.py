@@ -346,14 +346,14 @@ def command(clock: Clock, *overrides: str) -> None:
 
     class Ticks(pl.Callback):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            compute = pl_module._compute
+            backward = pl_module._backward
 
-            def noted(*arguments: Tensor) -> tuple[dict[str, Tensor], list]:
-                terms, gradients = compute(*arguments)
+            def noted(*arguments: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+                terms, sums = backward(*arguments)
                 self.loss = terms["reconstruction"] + terms["kl"]
-                return terms, gradients
+                return terms, sums
 
-            pl_module._compute = noted
+            pl_module._backward = noted
             clock.begin()
             self.has_begun = False
 

@@ -138,7 +138,7 @@ def precision(progress: Progress) -> list[dict[str, float | str]]:
     ]
 
 
-def largest(progress: Progress, low_memory: bool) -> dict[str, float]:
+def largest(progress: Progress, low_memory: str) -> dict[str, float]:
     """At d = 500, peak memory of the whole command, two steps, evaluation and checkpoint included, bytes; and seconds a step."""
     task = progress.add_task(f"memory at d = 500, low_memory={low_memory}", total=1)
     setting = Setting(500)

@@ -192,9 +192,10 @@ class Train:
     minutes_between_checkpoints: float = option(
         "longest time between two checkpoints; there is one after every epoch, too", gt=0, before=10.0
     )
-    low_memory: bool = option(
-        "on a CPU, give freed memory back to the system even where there is room to keep it for the next step",
-        before=False,
+    low_memory: bool | None = option(
+        "move each weight of encoder and decoder as soon as its gradient is known, which is then freed, and on a CPU give "
+        "freed memory back to the system; null: the former from 100 million parameters on, the latter where memory is short",
+        before=None,
     )
     compile: bool = option(
         "compile the step, which takes half a minute at first and makes later steps faster; a CPU needs a C++ compiler for it",
@@ -331,6 +332,11 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             f"train.compile=true compiles the step of one device, but trainer.devices is {config.trainer.devices}; choose one of "
             f"the two."
+        )
+    if config.train.compile and config.train.low_memory:
+        raise UserError(
+            "train.compile=true takes all gradients of a step at once, but train.low_memory=true has none kept; choose one of "
+            "the two."
         )
     if config.logger.metrics_every_n_epochs and not config.logger.tensorboard:
         raise UserError(

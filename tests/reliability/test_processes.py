@@ -30,7 +30,8 @@ def test_two_processes_compute_what_one_does_say_it_once_and_go_on_exactly(run_d
         options = [*RUN, f"model.batch_norm={batch_norm}"]
         one = run_digits(*options, folder=f"one {batch_norm}")
         two, part = RunFolder(tmp_path / f"two {batch_norm}"), RunFolder(tmp_path / f"part {batch_norm}")
-        done = train(*options, "trainer.devices=2", f"hydra.run.dir='{two}'", cwd=tmp_path)
+        options += ["trainer.devices=2", f"train.low_memory={batch_norm}"]
+        done = train(*options, f"hydra.run.dir='{two}'", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         with scenario("13 Two processes: the losses of one, within rounding, said once") as t:
             for ours, theirs in zip(two.read_metrics(), one.read_metrics(), strict=True):
@@ -48,7 +49,7 @@ def test_two_processes_compute_what_one_does_say_it_once_and_go_on_exactly(run_d
                 len(list(two.tensorboard.rglob("events*"))) == len(list(one.tensorboard.rglob("events*"))), "events"
             )
         with scenario("13 Two processes: stopped by SIGTERM inside an epoch, exact resume") as t:
-            command = [sys.executable, "-m", "vaegan.train", *options, "trainer.devices=2", f"hydra.run.dir='{part}'"]
+            command = [sys.executable, "-m", "vaegan.train", *options, f"hydra.run.dir='{part}'"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
                 wait_for(lambda: part.status.exists())  # noqa: B023
                 process.send_signal(signal.SIGTERM)

@@ -7,7 +7,7 @@ from conftest import make_config
 
 from vaegan.errors import UserError
 from vaegan.model import num_parameters
-from vaegan.training.memory import available_bytes, check_memory, needed_bytes
+from vaegan.training.memory import available_bytes, check_memory, moves_at_once, needed_bytes
 
 CPU = torch.device("cpu")
 
@@ -19,9 +19,27 @@ def total(config) -> int:
 def test_d_500_needs_what_the_paper_s_rule_says():
     config = make_config("+experiment=latent500_bn")
     needed = needed_bytes(config, total(config))
-    assert 12.3e9 < needed < 14e9  # 768 M parameters x 16 bytes, and activations at batch 128
+    assert 10.2e9 < needed < 11.5e9  # 768 M parameters x 12 bytes, the gradient of 250 M, and activations at batch 128
+    all_gradients = make_config("+experiment=latent500_bn", "train.low_memory=false")
+    assert needed_bytes(all_gradients, total(config)) - needed == 4 * (total(config) - 250_000 * 1000)
     bf16 = make_config("+experiment=latent500_bn", "trainer.precision=bf16-mixed")
     assert needed_bytes(bf16, total(bf16)) - needed == 2 * total(bf16)
+
+
+@pytest.mark.parametrize(
+    "options, at_once",
+    [
+        (("model.latent_dim=100",), False),
+        (("model.latent_dim=100", "train.low_memory=true"), True),
+        (("+experiment=latent500",), True),
+        (("+experiment=latent500", "train.low_memory=false"), False),
+        (("+experiment=latent500", "train.compile=true"), False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_large_models_move_each_weight_at_once_unless_told_otherwise(options, at_once):
+    config = make_config(*options)
+    assert moves_at_once(config, total(config)) is at_once
 
 
 def test_activations_of_d_500_at_batch_2000_do_not_go_unnoticed():

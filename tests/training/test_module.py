@@ -174,6 +174,35 @@ def test_the_discriminators_batch_norm_sees_real_and_fake_apart_real_first():
     torch.testing.assert_close(module.model.discriminator[1].running_mean, mean, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *([*objective, "data.noise_std=0.3"] for objective in OBJECTIVES if "objective=gan" not in objective),
+        ["objective=gan", "model.dropout=0.2"],
+        ["objective.fakes=both", "trainer.precision=bf16-mixed", "optimizer.vae.weight_decay=0.1"],
+    ],
+    ids=lambda setting: "-".join(o.split("=")[1] for o in setting[:2]),
+)
+def test_with_little_memory_there_is_one_gradient_at_a_time_and_the_weights_are_bitwise_the_same(setting):
+    numbers = set()
+
+    class Count(Callback):
+        def on_train_start(self, trainer, pl_module):
+            optimizer = trainer.optimizers[0]
+            parameters = optimizer.param_groups[0]["params"]
+            optimizer.register_step_pre_hook(lambda *_: numbers.add(sum(p.grad is not None for p in parameters)))
+
+    states = []
+    for low_memory in (False, True):
+        numbers.clear()
+        module = VAEGANModule(make_config(*SMALL, *setting, f"train.low_memory={low_memory}"))
+        trainer = fit(module, Count(), max_steps=3)
+        states.append([module.model.state_dict(), *(optimizer.state_dict() for optimizer in trainer.optimizers)])
+        assert trainer.global_step == 3
+    assert numbers == {0, 1}  # 0: where Lightning counts the step
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
 def test_global_step_counts_batches():
     trainer = fit(VAEGANModule(make_config(*SMALL)), max_epochs=2)
     assert trainer.global_step == 2 * 15

@@ -9,21 +9,34 @@ import torch
 
 from vaegan.config import Config
 from vaegan.errors import UserError
+from vaegan.networks import NUM_PIXELS
 
-_BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and Adam's two moments
+_BYTES_PER_PARAMETER = 12  # float32 weight and Adam's two moments
+_BYTES_PER_GRADIENT = 4
+_MANY_PARAMETERS = 10**8  # so many that it costs nothing to call Adam for each tensor alone
 _BYTES_PER_BF16_COPY = 2  # of each weight, which autocast makes for a step
 # From <malloc.h>: no allocation by mmap; never give the top of the heap back.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
+def moves_at_once(config: Config, num_parameters: int) -> bool:
+    """Is each weight of encoder and decoder moved as soon as its gradient is known, which is then freed?"""
+    if config.train.low_memory is not None:
+        return config.train.low_memory
+    return num_parameters >= _MANY_PARAMETERS and not config.train.compile
+
+
 def needed_bytes(config: Config, num_parameters: int) -> int:
     """Parameters with gradients and Adam state, plus the hidden activations that a step keeps for its gradients."""
     model, objective = config.model, config.objective
+    gradients = num_parameters
+    if moves_at_once(config, num_parameters):
+        gradients = model.hidden_dim * max(NUM_PIXELS, 2 * model.latent_dim)  # the largest weight matrix's
     passes = ("reconstruction" in objective.weights) * 2 + (objective.fakes in ("prior", "both"))
     kept_per_pass = 2 + model.batch_norm  # the linear layer's output, BatchNorm's, ReLU's
     activations = 4 * config.data.batch_size * model.hidden_dim * passes * kept_per_pass
     copies = _BYTES_PER_BF16_COPY * (config.trainer.precision == "bf16-mixed")
-    return (_BYTES_PER_PARAMETER + copies) * num_parameters + activations
+    return (_BYTES_PER_PARAMETER + copies) * num_parameters + _BYTES_PER_GRADIENT * gradients + activations
 
 
 def available_bytes(device: torch.device) -> int:

@@ -7,7 +7,7 @@ moves none.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from vaegan.data.corruption import corrupt
 from vaegan.errors import UserError
 from vaegan.model import VAEGAN
 from vaegan.training.means import RunningMeans
+from vaegan.training.memory import moves_at_once
 from vaegan.training.parallel import ALONE, Group
 from vaegan.training.watch import Watch, first_not_finite, gradient_sum
 
@@ -47,6 +48,7 @@ class VAEGANModule(LightningModule):
         self.kl_per_dimension: list[float] | None = None  # d values, of the test set
         self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
         self._watch = Watch()
+        self._moves_at_once = moves_at_once(config, sum(p.numel() for p in self.model.parameters()))
         self._compiled: Callable[..., Any] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,19 +61,60 @@ class VAEGANModule(LightningModule):
                 parameter.grad = None  # its memory is free for the step
         x = pixels(batch[0])
         draws = self.draws(x, self.current_epoch, batch_idx)
-        terms, gradients = self._compute(*map(self.group.share, (x, *draws)))
-        sums = {}
-        for (name, parameters), of_parameters in zip(self._moved().items(), gradients, strict=True):
-            for parameter, gradient in zip(parameters, of_parameters, strict=True):
-                parameter.grad = gradient
-            self.group.average_gradients(parameters)
-            sums[f"the gradient of {name}"] = gradient_sum(parameters)
-
+        terms, sums = self._backward(*map(self.group.share, (x, *draws)))
         self._step_optimizers()
         terms = dict(zip(terms, self.group.average(list(terms.values())), strict=True))
         self._means["train"].add(terms, weight=len(x))
         scalars = {f"train/{name}": term for name, term in terms.items() if term.dim() == 0}
+        sums = {f"the gradient of {name}": total for name, total in sums.items()}
         self._watch.add(self.trainer.global_step, scalars | sums)
+
+    def _backward(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Give each weight its gradient; encoder and decoder may be moved by theirs already, see `_move_while_going_back`.
+
+        Returns (`terms` of one batch, for each optimizer's name a sum that is not finite if its gradients are not).
+        """
+        if self._moves_at_once:
+            return self._move_while_going_back(*batch)
+        terms, gradients = self._compute(*batch)
+        moved = self._moved()
+        return terms, {name: self._give(moved[name], of) for name, of in zip(moved, gradients, strict=True)}
+
+    def _move_while_going_back(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """`_backward` where each weight of encoder and decoder is moved when its gradient is known, which is then freed.
+
+        The memory of one gradient does for all. The weights become what they would have become, because no operation that is
+        yet to be gone back over needs a moved weight: each that does is a part of that weight's gradient.
+        """
+        terms = self.terms(*batch)
+        (name, of_vae), *others = self._moved().items()
+        optimizer, sums_of_vae = self.trainer.optimizers[0], []
+
+        def move(parameter: nn.Parameter) -> None:
+            self.group.average_gradients([parameter])
+            if parameter.dim() == 1:
+                sums_of_vae.append(gradient_sum([parameter]))
+            optimizer.step()  # of this one alone: no other has a gradient
+            parameter.grad = None
+
+        sums = {}
+        for other, parameters in others:
+            gradients = torch.autograd.grad(terms["discriminator_loss"], parameters, retain_graph=True)
+            sums[other] = self._give(parameters, gradients)
+        hooks = [parameter.register_post_accumulate_grad_hook(move) for parameter in of_vae]
+        try:
+            self._minimised(terms).backward(inputs=of_vae)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: term.detach() for name, term in terms.items()}, {name: torch.stack(sums_of_vae).sum()} | sums
+
+    def _give(self, parameters: list[nn.Parameter], gradients: Sequence[Tensor]) -> Tensor:
+        """Give `parameters` their gradients, averaged over the group; returns their `gradient_sum`."""
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.group.average_gradients(parameters)
+        return gradient_sum(parameters)
 
     def _compute(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], list[tuple[Tensor, ...]]]:
         """`gradients`, compiled if that was asked for."""
