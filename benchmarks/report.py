@@ -165,8 +165,9 @@ def memory(found: dict[str, dict[str, float]]) -> Iterator[str]:
     """Peak memory at d = 500."""
     yield "### Memory at d = 500\n"
     yield "Peak of the whole command: two steps of batch 128 in float32, evaluation of all test images and the checkpoint. And"
-    yield f"the time of a later step, median of three. Parameters are {4 * found['null']['parameters'] / 1e9:.1f} GB, all gradients"
-    yield "as much again, and Adam's moments twice that.\n"
+    parameters = 4 * found["null"]["parameters"] / 1e9
+    yield f"the time of a later step, median of three. Parameters are {parameters:.1f} GB, all gradients as much again, Adam's"
+    yield "moments twice that.\n"
     yield from table(
         ("train.low_memory", "peak", "a step"),
         ((low_memory, f"{one['peak'] / 1e9:.1f} GB", f"{one['seconds']:.1f} s") for low_memory, one in found.items()),
