@@ -11,6 +11,7 @@ import torch._inductor.config
 from conftest import SMALL, fit, make_config
 from pytorch_lightning import Callback
 
+from vaegan.data.batches import pixels
 from vaegan.errors import UserError
 from vaegan.training.module import VAEGANModule
 
@@ -69,6 +70,18 @@ def test_another_model_in_the_same_process_has_its_own_graph(traced_only):
     two_steps("train.compile=true", "seed=1")
     again = two_steps("train.compile=true")
     assert all(torch.equal(first.gradients[name], again.gradients[name]) for name in first.gradients)
+
+
+def test_a_batch_of_another_shape_goes_the_plain_way(traced_only):
+    found = []
+
+    class Half(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            half = pixels(batch[0])[:50]
+            found.extend(of(half, half, torch.ones(50, 4), None) for of in (pl_module._compute, pl_module.gradients))
+
+    fit(VAEGANModule(make_config(*SMALL, "train.compile=true", "objective.fakes=reconstruction")), Half(), max_steps=1)
+    torch.testing.assert_close(*found)
 
 
 def test_without_a_compiler_one_is_asked_for(run_digits, tmp_path, monkeypatch):
