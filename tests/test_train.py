@@ -447,9 +447,9 @@ def test_damaged_data_is_named_with_exit_code_2(tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("low_memory", ["null", "false", "true"])
 def test_freed_memory_is_kept_unless_others_are_to_have_it(run_digits, monkeypatch, low_memory):
     asked = []
     monkeypatch.setattr(setup, "keep_freed_memory", lambda: asked.append(True))
     run_digits("trainer.max_steps=1", f"train.low_memory={low_memory}")
-    assert asked == ([] if low_memory else [True])
+    assert asked == ([] if low_memory == "true" else [True])

@@ -194,7 +194,8 @@ class Train:
     )
     low_memory: bool | None = option(
         "move each weight of encoder and decoder as soon as its gradient is known, which is then freed, and on a CPU give "
-        "freed memory back to the system; null: the former from 100 million parameters on, the latter where memory is short",
+        "freed memory back to the system; null: the former from 100 million parameters on, the latter where memory is short; a "
+        "compiled step has all its gradients together",
         before=None,
     )
     compile: bool = option(
@@ -332,11 +333,6 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             f"train.compile=true compiles the step of one device, but trainer.devices is {config.trainer.devices}; choose one of "
             f"the two."
-        )
-    if config.train.compile and config.train.low_memory:
-        raise UserError(
-            "train.compile=true takes all gradients of a step at once, but train.low_memory=true has none kept; choose one of "
-            "the two."
         )
     if config.logger.metrics_every_n_epochs and not config.logger.tensorboard:
         raise UserError(

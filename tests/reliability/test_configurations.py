@@ -282,10 +282,6 @@ def _compile(draw: st.DrawFn) -> Mistake:
     return Mistake("train.compile", {"train.compile": True, "trainer.devices": number})
 
 
-def _compile_low_memory(draw: st.DrawFn) -> Mistake:
-    return Mistake("train.compile", {"train.compile": True, "train.low_memory": True})
-
-
 def _num_images(draw: st.DrawFn) -> Mistake:
     data, available = draw(st.sampled_from(sorted(config.NUM_TRAIN_IMAGES.items())))
     number = draw(st.integers(available + 1, 2**63 - 1))
@@ -330,7 +326,7 @@ BATCH_SIZE = make_config().data.batch_size
 # Those of config._check_combinations.
 COMBINATIONS = [
     *(_own_root, _own_num_images, _num_images, _num_val, _batch_size),
-    *(_devices, _compile, _compile_low_memory, _metrics, _gan_noise, _gan_batch_norm),
+    *(_devices, _compile, _metrics, _gan_noise, _gan_batch_norm),
 ]
 
 

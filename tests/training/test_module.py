@@ -183,7 +183,7 @@ def test_the_discriminators_batch_norm_sees_real_and_fake_apart_real_first():
     ],
     ids=lambda setting: "-".join(o.split("=")[1] for o in setting[:2]),
 )
-def test_with_little_memory_there_is_one_gradient_at_a_time_and_the_weights_are_bitwise_the_same(setting):
+def test_with_little_memory_each_weight_is_stepped_alone_and_becomes_bitwise_the_same(setting):
     numbers = set()
 
     class Count(Callback):

@@ -19,20 +19,22 @@ _BYTES_PER_BF16_COPY = 2  # of each weight, which autocast makes for a step
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
-def moves_at_once(config: Config, num_parameters: int) -> bool:
+def moves_one_by_one(config: Config, num_parameters: int) -> bool:
     """Is each weight of encoder and decoder moved as soon as its gradient is known, which is then freed?"""
-    if config.train.low_memory is not None:
-        return config.train.low_memory
-    return num_parameters >= _MANY_PARAMETERS and not config.train.compile
+    if config.train.compile:
+        return False
+    return num_parameters >= _MANY_PARAMETERS if config.train.low_memory is None else config.train.low_memory
 
 
 def needed_bytes(config: Config, num_parameters: int) -> int:
     """Parameters with gradients and Adam state, plus the hidden activations that a step keeps for its gradients."""
     model, objective = config.model, config.objective
-    gradients = num_parameters
-    if moves_at_once(config, num_parameters):
-        gradients = model.hidden_dim * max(NUM_PIXELS, 2 * model.latent_dim)  # the largest weight matrix's
     passes = ("reconstruction" in objective.weights) * 2 + (objective.fakes in ("prior", "both"))
+    gradients = num_parameters
+    if moves_one_by_one(config, num_parameters):
+        # The largest matrix's; or, of two passes through the decoder, both of one and the last layer's of the other.
+        decoders = [2 * NUM_PIXELS + model.latent_dim] if passes == 3 else []
+        gradients = model.hidden_dim * max(NUM_PIXELS, 2 * model.latent_dim, *decoders)
     kept_per_pass = 2 + model.batch_norm  # the linear layer's output, BatchNorm's, ReLU's
     activations = 4 * config.data.batch_size * model.hidden_dim * passes * kept_per_pass
     copies = _BYTES_PER_BF16_COPY * (config.trainer.precision == "bf16-mixed")
@@ -78,7 +80,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for the next step's tensors; true if the system's malloc can be told.
 
     By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends time, the more
-    the larger the tensors, having the same pages handed out and cleared again. The price is a peak up to a sixth higher,
+    the larger the tensors, having the same pages handed out and cleared again. The price is a peak up to a fifth higher,
     which stays until the process ends.
     """
     if platform.libc_ver()[0] != "glibc":

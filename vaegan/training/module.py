@@ -22,7 +22,7 @@ from vaegan.data.corruption import corrupt
 from vaegan.errors import UserError
 from vaegan.model import VAEGAN
 from vaegan.training.means import RunningMeans
-from vaegan.training.memory import moves_at_once
+from vaegan.training.memory import moves_one_by_one
 from vaegan.training.parallel import ALONE, Group
 from vaegan.training.watch import Watch, first_not_finite, gradient_sum
 
@@ -48,7 +48,7 @@ class VAEGANModule(LightningModule):
         self.kl_per_dimension: list[float] | None = None  # d values, of the test set
         self._means: dict[str, RunningMeans] = defaultdict(RunningMeans)
         self._watch = Watch()
-        self._moves_at_once = moves_at_once(config, sum(p.numel() for p in self.model.parameters()))
+        self._moves_one_by_one = moves_one_by_one(config, sum(p.numel() for p in self.model.parameters()))
         self._compiled: Callable[..., Any] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class VAEGANModule(LightningModule):
 
         Returns (`terms` of one batch, for each optimizer's name a sum that is not finite if its gradients are not).
         """
-        if self._moves_at_once:
+        if self._moves_one_by_one:
             return self._move_while_going_back(*batch)
         terms, gradients = self._compute(*batch)
         moved = self._moved()
@@ -83,8 +83,9 @@ class VAEGANModule(LightningModule):
     def _move_while_going_back(self, *batch: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """`_backward` where each weight of encoder and decoder is moved when its gradient is known, which is then freed.
 
-        The memory of one gradient does for all. The weights become what they would have become, because no operation that is
-        yet to be gone back over needs a moved weight: each that does is a part of that weight's gradient.
+        Memory is needed for one gradient instead of all, or, if prior draws are decoded too, for the decoder's. The weights
+        become what they would have become, because no operation that is yet to be gone back over needs a moved weight: each
+        that does is a part of that weight's gradient.
         """
         terms = self.terms(*batch)
         (name, of_vae), *others = self._moved().items()
