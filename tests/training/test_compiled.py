@@ -10,9 +10,11 @@ import torch
 import torch._inductor.config
 from conftest import SMALL, fit, make_config
 from pytorch_lightning import Callback
+from torch._dynamo.backends.debugging import aot_eager
 
 from vaegan.data.batches import pixels
 from vaegan.errors import UserError
+from vaegan.training import compiled
 from vaegan.training.module import VAEGANModule
 
 SETTINGS = [
@@ -42,13 +44,7 @@ def two_steps(*overrides: str) -> AfterTwoSteps:
 @pytest.fixture
 def traced_only(monkeypatch):
     """torch runs the graph as it was written down: in a second instead of half a minute."""
-    compile = torch.compile
-
-    def without_code(graph, fullgraph, dynamic, options):
-        guards = {"guard_filter_fn": options["guard_filter_fn"]}  # the other options are the code's
-        return compile(graph, backend="aot_eager", fullgraph=fullgraph, dynamic=dynamic, options=guards)
-
-    monkeypatch.setattr(torch, "compile", without_code)
+    monkeypatch.setattr(compiled, "standalone_compile", lambda graph, tensors, **_: aot_eager(graph, tensors))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(o.split("=")[1] for o in setting))

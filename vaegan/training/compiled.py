@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._inductor import standalone_compile
+from torch._inductor.exc import InductorError
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaegan.data.sources import cache_folder
@@ -21,8 +24,9 @@ class Compiled:
     """`gradients` for batches of one shape, compiled by torch; batches of another shape go the plain way.
 
     make_fx writes down every operation of forward pass and gradients, so that one graph holds all of them and needs no
-    autograd; torch.compile then merges the small ones. (Given the function itself, it would compile the forward pass, and
-    both backward passes of everything.) The results are those of `gradients` but for rounding.
+    autograd; torch's compiler then merges the small ones. (torch.compile would write the step down itself, and both backward
+    passes of everything; and it would ask before each step whether anything has changed, where only the batch's shape can.)
+    The results are those of `gradients` but for rounding.
     """
 
     def __init__(self, gradients: Callable[..., Any], model: nn.Module, batch: tuple[Tensor | None, ...]):
@@ -41,32 +45,57 @@ class Compiled:
             "fallback_random": True,  # dropout as without compiling
             "cpp.threads": torch.get_num_threads(),  # so that code for another number is not taken from the cache
             "cpp_cache_precompile_headers": False,  # these would be kept in /tmp all the same
-            # Guards would ask in every call whether all is as it was; only the batch's shape could change, and __call__ asks
-            # for that. Without guards it must be `forward`, of which each graph has its own code: torch finds what it compiled
-            # by that.
-            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
         }
-        before = [buffer.clone() for buffer in model.buffers()]
-        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []), _signals_wait():
-            graph = make_fx(gradients)(*batch)
-            self._graph = torch.compile(graph.forward, fullgraph=True, dynamic=False, options=options)
+        tensors = _tensors(batch)
+        with _signals_wait():
+            graph = self._written_down(batch, model)
             try:
-                self(*batch)
-            except TorchDynamoException as error:
+                with self._as_written():
+                    self._graph = standalone_compile(
+                        graph,
+                        tensors,
+                        dynamic_shapes="from_example_inputs",
+                        options={"config_patches": options},
+                        donate_graph_module=True,  # a copy would have weights of its own
+                    )
+            except InductorError as error:
                 raise UserError(
                     f"train.compile=true, but torch could not compile the step here ({_first_line(error)}); on a CPU that takes "
                     f"a C++ compiler such as g++, and {os.environ['TORCHINDUCTOR_CACHE_DIR']}, which must be writable and may "
                     f"be deleted; or leave train.compile=false."
                 ) from error
-        for buffer, value in zip(model.buffers(), before, strict=True):
-            buffer.copy_(value)
 
     def __call__(self, *batch: Tensor | None) -> Any:
         if batch[0].shape != self._shape:
             return self._gradients(*batch)
-        # The graph holds all of autocast's conversions.
+        with self._as_written():
+            return pytree.tree_unflatten(self._graph(*_tensors(batch)), self._structure)
+
+    def _written_down(self, batch: tuple[Tensor | None, ...], model: nn.Module) -> GraphModule:
+        """The graph of `gradients`: it takes the batch's tensors, and gives those of its result, in `_structure`."""
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            given = iter(tensors)
+            results = self._gradients(*(None if of is None else next(given) for of in batch))
+            flattened, self._structure = pytree.tree_flatten(results)
+            return flattened
+
+        before = [buffer.clone() for buffer in model.buffers()]
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            graph = make_fx(flat)(*_tensors(batch))
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+        return graph
+
+    @contextmanager
+    def _as_written(self) -> Iterator[None]:
+        """The graph holds all gradients, and all of autocast's conversions."""
         with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
-            return self._graph(*batch)
+            yield
+
+
+def _tensors(batch: tuple[Tensor | None, ...]) -> list[Tensor]:
+    return [tensor for tensor in batch if tensor is not None]
 
 
 @contextmanager
