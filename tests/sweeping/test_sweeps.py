@@ -12,7 +12,7 @@ from vaegan.runs import RunFolder
 from vaegan.sweeping import processes
 
 
-@pytest.mark.parametrize("name", processes._PRELOADED)
+@pytest.mark.parametrize("name", [*processes._PRELOADED, processes._PRELOADED_TO_COMPILE])
 def test_what_is_to_be_imported_before_the_jobs_can_be(name):
     """multiprocessing passes over what it cannot import without a word, and every job would pay for it."""
     importlib.import_module(name)

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection, process
 from pathlib import Path
 
@@ -35,6 +35,7 @@ _PRELOADED = [
     "vaegan.reporting.plots",
     "vaegan.training.setup",
 ]
+_PRELOADED_TO_COMPILE = "vaegan.sweeping.compiler"
 
 
 class Process:
@@ -86,12 +87,14 @@ class RunJob:
     def __call__(self, cfg: object) -> str:
         from hydra.core.hydra_config import HydraConfig
 
-        # This process starts no others. (The child would look for joblib's start method, "loky", and not find it.)
-        multiprocessing.set_start_method(_context().get_start_method(), force=True)
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         composition = Composition.of(cfg, hydra_config, folder, in_sweep=True)
-        threads = 1 if is_small(config.check(composition.values)) else None  # others may be at work beside it
+        checked = config.check(composition.values)
+        import_ahead(checked.train.compile)
+        # This process starts no others. (The child would look for joblib's start method, "loky", and not find it.)
+        multiprocessing.set_start_method(_context().get_start_method(), force=True)
+        threads = 1 if is_small(checked) else None  # others may be at work beside it
         running = Process(self.job, composition, threads)
         try:
             return running.conclude()
@@ -101,6 +104,11 @@ class RunJob:
             raise
 
 
+def import_ahead(compiles: bool) -> None:
+    """Start the process that others are forked from; if they compile their step, it has imported the compiler, too."""
+    _context([_PRELOADED_TO_COMPILE] if compiles else [])
+
+
 def start(function: Callable[..., None], *arguments: object) -> process.BaseProcess:
     """A new process that calls `function`, forked from one that has paid the imports."""
     new = _context().Process(target=function, args=arguments)
@@ -108,11 +116,11 @@ def start(function: Callable[..., None], *arguments: object) -> process.BaseProc
     return new
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context(also_preloaded: Sequence[str] = ()) -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows: every job pays the imports
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload([*_PRELOADED, *also_preloaded])  # looked at where the process isn't running yet
     if threading.current_thread() is threading.main_thread():
         # Ctrl-C while the imports go on would print their traceback; a job's process listens to it again (_run).
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)

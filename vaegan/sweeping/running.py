@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaegan.runs import in_use
 from vaegan.sweeping.jobs import Job, write_down
-from vaegan.sweeping.processes import Process, start
+from vaegan.sweeping.processes import Process, import_ahead, start
 from vaegan.sweeping.progress import Progress, duration
 
 _SECONDS_TO_STOP = 15
@@ -74,6 +74,7 @@ def run_here(job: str, jobs_at_once: int | None) -> Run:
     """
 
     def run(jobs: list[Job]) -> None:
+        import_ahead(any(job.config.train.compile for job in jobs))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         slots = _Slots(cores, jobs_at_once, jobs)
         waiting, running = deque(jobs), {}
