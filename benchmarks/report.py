@@ -135,20 +135,27 @@ def techniques(found: dict[str, dict[str, float]]) -> Iterator[str]:
 def sweeps(found: dict[str, Any]) -> Iterator[str]:
     """Throughput and the cost of a job."""
     yield "### Sweeps\n"
+    yield "Seconds from the command to its table, two jobs at a time with one thread each; compiled: `train.compile=true`, where"
+    yield "the same step has been compiled before; compiling it adds once what its column says.\n"
     rows = []
     for d in ("2", "20"):
         one = found[d]
         rows.append(
             (
                 f"{one['jobs']} jobs of {one['epochs']} epochs, d = {d}",
-                f"{one['sweep']:.0f} s",
-                f"{one['hand loops']:.0f} s",
-                _number(one["hand loops"] / one["sweep"]),
+                *(f"{one[what]:.0f}" for what in ("hand loops", "plain", "compiled", "compiling")),
+                *(_number(one["hand loops"] / one[what]) for what in ("plain", "compiled")),
             )
         )
-    yield from table(
-        ("", "the sweep, from command to table", "(b), one after another, start-up not counted", "(b) / sweep"), rows
+    headings = (
+        "(b), one after another, start-up not counted",
+        "plain",
+        "compiled",
+        "compiling",
+        "(b) / plain",
+        "(b) / compiled",
     )
+    yield from table(("", *headings), rows)
     yield ""
     yield f"One more job costs {found['one more job']:.2f} s beyond its epochs (jobs of one step on MNIST, one at a time)."
 

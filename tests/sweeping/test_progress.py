@@ -62,6 +62,13 @@ def test_time_left_is_not_guessed(four):
     assert shown._time_left({job.name: {} for job in four}) == "time left unknown"
 
 
+def test_nothing_is_left_of_jobs_that_finished_before_their_last_epoch(four):
+    shown = progress.Progress(four)
+    for job in four:
+        status(job, "finished", 1)
+    assert shown._time_left({job.name: job.folder.read_status() for job in four}) == "about 0 s left"
+
+
 @pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.4, "59 s"), (320, "5 min 20 s"), (7500, "2 h 5 min")])
 def test_durations(seconds, text):
     assert progress.duration(seconds) == text

@@ -70,6 +70,20 @@ def test_refusal_says_how_much_and_what_to_change():
     check_memory(small, total(small), CPU)
 
 
+@pytest.mark.parametrize(
+    "option, remedy", [("low_memory=false", "=true"), ("compile=true", "=true without train.compile")]
+)
+def test_refusal_offers_low_memory_where_that_would_fit(monkeypatch, option, remedy):
+    monkeypatch.setattr("vaegan.training.memory.available_bytes", lambda device: 13e9)
+    config = make_config("+experiment=latent500_bn", f"train.{option}")
+    least = needed_bytes(make_config("+experiment=latent500_bn"), total(config)) / 1e9
+    with pytest.raises(UserError, match=rf"; train.low_memory{remedy} needs about {least:.1f} GB"):
+        check_memory(config, total(config), CPU)
+    monkeypatch.setattr("vaegan.training.memory.available_bytes", lambda device: 11e9)
+    with pytest.raises(UserError, match="any of the three.$"):
+        check_memory(config, total(config), CPU)
+
+
 def test_the_processes_of_a_run_share_a_cpus_memory():
     def stated(devices: int) -> float:
         config = make_config("model.latent_dim=4000", f"trainer.devices={devices}")

@@ -82,7 +82,9 @@ class Progress:
 
     @staticmethod
     def _done(status: dict) -> float:
-        """The part of its epochs that a job has done."""
+        """The part of its epochs that a job has done; all, if it is finished sooner (trainer.max_steps)."""
+        if status.get("state") == "finished":
+            return 1.0
         return status["epoch"] / status["max_epochs"] if status.get("max_epochs") else 0.0
 
     def _drawn(self, statuses: dict[str, dict]) -> Group:

@@ -40,7 +40,7 @@ class Compiled:
         # be shared.) That default is in the environment as soon as torch's compiler has been imported.
         if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, os.path.abspath(default_cache_dir())):
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder() / "compiled")
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a GPU build warns that there is no GPU
+        quieten()
         options = {
             "fallback_random": True,  # dropout as without compiling
             "cpp.threads": torch.get_num_threads(),  # so that code for another number is not taken from the cache
@@ -92,6 +92,11 @@ class Compiled:
         """The graph holds all gradients, and all of autocast's conversions."""
         with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             yield
+
+
+def quieten() -> None:
+    """torch.utils.cpp_extension of a build for GPUs would warn that there is no GPU."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def _tensors(batch: tuple[Tensor | None, ...]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -58,11 +59,15 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
     """Raises UserError with the estimate if training would not fit."""
     needed, available = _needed_on(device, config, num_parameters), available_bytes(device)
     if needed > available:
+        frugal = replace(config, train=replace(config.train, low_memory=True, compile=False))
+        least = _needed_on(device, frugal, num_parameters)
+        off = " without train.compile" if config.train.compile else ""
+        remedy = f"; train.low_memory=true{off} needs about {least / 1e9:.1f} GB" if least <= available else ""
         raise UserError(
             f"model.latent_dim={config.model.latent_dim} with model.hidden_dim={config.model.hidden_dim} at "
             f"data.batch_size={config.data.batch_size} needs about {needed / 1e9:.1f} GB ({num_parameters:,} parameters with "
             f"gradients and Adam state, and activations), but {available / 1e9:.1f} GB are free on {device}; choose less of "
-            f"any of the three."
+            f"any of the three{remedy}."
         )
 
 
