@@ -135,7 +135,7 @@ def techniques(found: dict[str, dict[str, float]]) -> Iterator[str]:
 def sweeps(found: dict[str, Any]) -> Iterator[str]:
     """Throughput and the cost of a job."""
     yield "### Sweeps\n"
-    yield "Seconds from the command to its table, two jobs at a time with one thread each; compiled: `train.compile=true`, where"
+    yield "Seconds from the command to its table, a job of one thread on each core; compiled: `train.compile=true`, where"
     yield "the same step has been compiled before; compiling it adds once what its column says.\n"
     rows = []
     for d in ("2", "20"):

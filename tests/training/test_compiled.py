@@ -80,6 +80,24 @@ def test_a_batch_of_another_shape_goes_the_plain_way(traced_only):
     torch.testing.assert_close(*found)
 
 
+def test_compiled_code_sees_weights_that_have_moved_and_leaves_draws_as_they_are():
+    """torch's own compiler, of products alone, for which it needs no C++."""
+    layer = torch.nn.Linear(3, 3, bias=False)
+
+    def gradients(x, noisy, missing):
+        return {"loss": layer(x)}, [(x @ noisy, noisy @ torch.rand(3, 3))]
+
+    x, noisy = torch.rand(2, 3, 3)
+    before = torch.get_rng_state()
+    step = compiled.Compiled(gradients, layer, (x, noisy, None))
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.no_grad():
+        layer.weight.add_(1)
+    found = step(x, noisy, None)
+    torch.set_rng_state(before)
+    torch.testing.assert_close(found, gradients(x, noisy, None))
+
+
 def test_without_a_compiler_one_is_asked_for(run_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     cxx = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})  # CXX is read where torch is imported

@@ -19,9 +19,8 @@ def total(config) -> int:
 def test_d_500_needs_what_the_paper_s_rule_says():
     config = make_config("+experiment=latent500_bn")
     needed = needed_bytes(config, total(config))
-    assert (
-        12e9 < needed < 13e9
-    )  # 768 M parameters x 12 bytes, gradients of the decoder's two passes, activations at batch 128
+    # 768 M parameters x 12 bytes, gradients of the decoder's two passes, and activations at batch 128
+    assert 12e9 < needed < 13e9
     all_gradients = make_config("+experiment=latent500_bn", "train.low_memory=false")
     assert needed_bytes(all_gradients, total(config)) - needed == 4 * (total(config) - 250_000 * (784 + 784 + 500))
     fakes = "objective.fakes=reconstruction"  # one pass, so the largest gradient is the encoder's, of 250 M

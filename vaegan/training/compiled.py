@@ -46,14 +46,14 @@ class Compiled:
             "cpp.threads": torch.get_num_threads(),  # so that code for another number is not taken from the cache
             "cpp_cache_precompile_headers": False,  # these would be kept in /tmp all the same
         }
-        tensors = _tensors(batch)
-        with _signals_wait():
+        generators = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=generators), _signals_wait():
             graph = self._written_down(batch, model)
             try:
                 with self._as_written():
                     self._graph = standalone_compile(
                         graph,
-                        tensors,
+                        _tensors(batch),
                         dynamic_shapes="from_example_inputs",
                         options={"config_patches": options},
                         donate_graph_module=True,  # a copy would have weights of its own
@@ -81,8 +81,7 @@ class Compiled:
             return flattened
 
         before = [buffer.clone() for buffer in model.buffers()]
-        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            graph = make_fx(flat)(*_tensors(batch))
+        graph = make_fx(flat)(*_tensors(batch))
         for buffer, value in zip(model.buffers(), before, strict=True):
             buffer.copy_(value)
         return graph
