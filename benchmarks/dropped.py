@@ -15,13 +15,14 @@ from benchmarks.contestants import networks
 from benchmarks.settings import BATCH_SIZE, NUM_PIXELS, Setting
 from vaegan import losses
 from vaegan.training.memory import keep_freed_memory
+from vaegan.training.precision import set_matmul_precision
 
 _CALLS, _ROUNDS = 30, 12
 
 
 def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
     """{d: what was found}: milliseconds, medians of rounds by turns."""
-    torch.set_float32_matmul_precision("medium")
+    set_matmul_precision("auto", torch.device("cpu"))
     keep_freed_memory()
     task = progress.add_task("tried and dropped", total=2)
     found = {}

@@ -86,7 +86,7 @@ def sweep(progress: Progress, latent_dim: int, jobs: int = 16, epochs: int = 10)
                 progress.advance(task)
 
     def seconds_of(jobs: int, *more: str) -> float:
-        seconds, _ = _seconds_of_sweep(jobs, *setting.options, "train.matmul=medium", *more, variables=cached)
+        seconds, _ = _seconds_of_sweep(jobs, *setting.options, *more, variables=cached)
         progress.advance(task)
         return seconds
 

@@ -10,9 +10,10 @@ def main() -> None:
     from benchmarks.clock import Clock
     from benchmarks.contestants import CONTESTANTS
     from benchmarks.settings import Setting
+    from vaegan.training.precision import set_matmul_precision
 
     torch.set_num_threads(int(threads))
-    torch.set_float32_matmul_precision("medium")  # float32 products by oneDNN, as vaegan computes them, for everybody
+    set_matmul_precision("auto", torch.device("cpu"))  # by the library that vaegan takes, for everybody
     setting = Setting(int(latent_dim), precision, int(threads))
     CONTESTANTS[name](setting, Clock(), *[int(a) if a.isdigit() else a for a in arguments])
 

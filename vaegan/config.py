@@ -184,7 +184,7 @@ class Trainer:
 class Train:
     resume: str | None = option("run folder to go on with")
     matmul: Literal["auto", "highest", "high", "medium"] = option(
-        "torch's float32 matmul precision; auto: medium on a CPU where that is measured to keep float32 accuracy"
+        "torch's float32 matmul precision; auto: highest, or medium on a CPU that is not Intel's and keeps float32 accuracy so"
     )
     checkpoint: Literal["last", "previous", "best"] = option(
         "which of its checkpoints to go on from; previous: the one before the last", before="last"

@@ -14,7 +14,34 @@ def test_the_measured_error_tells_float32_from_bf16():
     assert (rounded - exact).abs().max() / exact.abs().max() > 100 * precision._FLOAT32_ERROR
 
 
+def test_auto_on_this_cpu_keeps_float32_accuracy():
+    assert precision.set_matmul_precision("auto", CPU).startswith(torch.get_float32_matmul_precision())
+    assert precision.relative_error() < precision._FLOAT32_ERROR
+
+
+def test_auto_is_mkl_on_an_intel_cpu_if_torch_has_it(monkeypatch):
+    monkeypatch.setattr(precision, "_is_by_intel", lambda: True)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert precision.set_matmul_precision("auto", CPU).startswith("highest (by MKL")
+    assert torch.get_float32_matmul_precision() == "highest"
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert "MKL" not in precision.set_matmul_precision("auto", CPU)
+
+
+def test_the_maker_of_the_cpu_is_read_from_linux_or_its_name(tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nvendor_id\t: GenuineIntel\n")
+    assert precision._is_by_intel(cpuinfo)
+    cpuinfo.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\n")
+    assert not precision._is_by_intel(cpuinfo)
+    monkeypatch.setattr(precision.platform, "processor", lambda: "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel")
+    assert precision._is_by_intel(tmp_path / "none")
+    monkeypatch.setattr(precision.platform, "processor", lambda: "arm")
+    assert not precision._is_by_intel(tmp_path / "none")
+
+
 def test_auto_takes_the_fast_path_only_with_float32_accuracy(monkeypatch):
+    monkeypatch.setattr(precision, "_is_by_intel", lambda: False)
     assert precision.set_matmul_precision("auto", CPU).startswith(torch.get_float32_matmul_precision())
     assert precision.relative_error() < precision._FLOAT32_ERROR
     monkeypatch.setattr(precision, "relative_error", lambda: 2e-3)  # as on a CPU whose fast path rounds to bf16
