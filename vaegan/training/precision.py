@@ -25,9 +25,9 @@ def set_matmul_precision(choice: str, device: torch.device) -> str:
     """Set torch's float32 matmul precision for this process; returns what was set and why, to be shown.
 
     "highest" has torch hand products on a CPU to MKL, if it was built with it; "medium" to oneDNN, which may round to bf16.
-    MKL is the faster one on Intel's CPUs, oneDNN up to three times on others. So "auto" is "highest" on Intel's, "medium" on
-    other CPUs exactly if float32's accuracy is kept there, and "highest" on other devices. Both are as accurate, but do not
-    round alike; the choice is not by timing, so that a run goes on with the products that it began with.
+    On an Intel Xeon MKL was the faster one, on an AMD EPYC oneDNN (`python -m benchmarks techniques` compares them). So "auto"
+    is "highest" on Intel's CPUs, "medium" on others exactly if float32's accuracy is kept there, and "highest" on other
+    devices. They do not round alike; the choice is not by timing, so that a run goes on with the products that it began with.
     """
     if choice != "auto":
         torch.set_float32_matmul_precision(choice)
@@ -37,7 +37,7 @@ def set_matmul_precision(choice: str, device: torch.device) -> str:
         return "highest"
     if torch.backends.mkl.is_available() and _is_by_intel():
         torch.set_float32_matmul_precision("highest")
-        return "highest (by MKL, the faster library on Intel's CPUs)"
+        return "highest (by MKL: the CPU is Intel's)"
     torch.set_float32_matmul_precision("medium")
     error = relative_error()
     if error > _FLOAT32_ERROR:
