@@ -15,7 +15,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, open_dict
 
-from vaegan.cli import Composition
 from vaegan.config import nearest
 from vaegan.errors import UserError
 
@@ -38,7 +37,7 @@ class Sweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=RunJob(self.job), config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from vaegan.sweeping import jobs, running
+        from vaegan.sweeping import composing, jobs, running
 
         self._check()
         loader = self.hydra_context.config_loader
@@ -53,14 +52,7 @@ class Sweeper(BasicSweeper):
         name = choices.get("sweep") or jobs.sweep_name(swept, choices.get("experiment"))
         folder = Path(self.config.hydra.sweep.dir or Path("outputs", name))
 
-        compositions = []
-        for job_overrides in grid:
-            cfg = loader.load_sweep_config(self.config, job_overrides)
-            hydra_config = cfg.hydra
-            with open_dict(cfg):
-                del cfg["hydra"]
-            compositions.append(Composition.of(cfg, hydra_config, folder, in_sweep=True))
-        laid_out = jobs.lay_out(compositions, swept, folder)
+        laid_out = jobs.lay_out(composing.compose(loader, self.config, grid, folder), swept, folder)
         sys.exit(running.run_sweep(laid_out, folder, self._runner(folder)))
 
     def _check(self) -> None:

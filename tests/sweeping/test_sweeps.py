@@ -166,6 +166,7 @@ def test_a_job_that_does_not_fit_is_not_run_and_the_others_are(tmp_path):
         (["seed=0,1", "train.resume=x"], "train.resume is for a single run"),
         (["seed=0,1", "hydra.launcher.jobs_at_once=0"], "hydra.launcher.jobs_at_once must be a whole number >= 1"),
         (["seed=0,1", "model.latentdim=3"], "model.latentdim is not an option; did you mean model.latent_dim?"),
+        (["seed=0,'${oops}'"], "seed: Interpolation key 'oops' not found"),  # of the second job alone
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, arguments, sentence):

@@ -23,13 +23,19 @@ from vaegan.errors import UserError
 from vaegan.runs import ENDED, RunFolder
 from vaegan.sweeping.jobs import is_small
 
-# What a run imports only when it begins: everything heavy.
+# What a run imports only when it begins, or later: everything heavy, and what many small files make up.
 _PRELOADED = [
     "vaegan.cli",  # without Hydra no composition can be unpickled
+    "PIL.BmpImagePlugin",  # PIL imports these four with the first picture
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PpmImagePlugin",
     "pytorch_lightning",
     "pytorch_lightning.loggers",
     "safetensors.torch",
     "sklearn.datasets",  # for data=digits
+    "tensorboard.plugins.hparams.metadata",
+    "torch.utils.serialization.config",  # with the first checkpoint
     "torch.utils.tensorboard",
     "vaegan.data.module",
     "vaegan.reporting.plots",

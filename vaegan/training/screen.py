@@ -17,7 +17,7 @@ class Screen(Callback):
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
         self._progress: Progress | None = None
         self._refreshed = 0.0
 
