@@ -212,16 +212,19 @@ class Recorder(Checkpoint):
         self.screen.line(f"{epoch:>4}/{self.plan.config.trainer.max_epochs:<2}{cells}{seconds:>10.1f}")
 
 
-def git_revision() -> str | None:
-    """The commit vaegan runs from, with "+changes" if the files differ from it; None outside a git checkout."""
-    folder = Path(__file__).parent
+def git_revision(package: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit that `package` runs from, with "+changes" if its files differ from it; None if no commit has it.
+
+    (What is installed in an environment inside a checkout of something else is no part of that.)
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ("git", "-C", folder, *arguments), capture_output=True, text=True, check=True, timeout=10
+            ("git", "-C", package, *arguments), capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+        revision, _ = git("rev-parse", "HEAD", "HEAD:./__init__.py").split()
+        return revision + ("+changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None
