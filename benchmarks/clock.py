@@ -7,7 +7,10 @@ import time
 from typing import Any, TextIO
 
 import psutil
+import torch
 from torch import Tensor
+
+_MOST_STEPS = 10_000  # that one command lets training go on for
 
 
 class Clock:
@@ -20,7 +23,10 @@ class Clock:
     def __init__(self) -> None:
         self._answers: TextIO = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        self._losses: list[Tensor] = []
+        self._losses = torch.empty(
+            _MOST_STEPS
+        )  # one tensor: kept from each step, they would lie in the way of large ones
+        self._steps = 0
         self._steps_left = 0
         self._epochs_left = 0
         self._more: dict[str, Any] = {}
@@ -32,7 +38,8 @@ class Clock:
 
     def step(self, loss: Tensor) -> None:
         """A step is done; `loss` is reconstruction + KL, a scalar, in nats per image."""
-        self._losses.append(loss.detach())
+        self._losses[self._steps] = loss.detach()
+        self._steps += 1
         self._steps_left -= 1
         if self._steps_left == 0:
             self._answer()
@@ -49,7 +56,7 @@ class Clock:
 
     def _answer(self) -> None:
         seconds = time.perf_counter() - self._started
-        losses = [loss.item() for loss in self._losses]
+        losses = self._losses[: self._steps].tolist()
         peak = psutil.Process().memory_info().rss
         answer = {"seconds": seconds, "steps": len(losses), "losses": losses, "bytes": peak} | self._more
         print(json.dumps(answer), file=self._answers)
@@ -60,6 +67,6 @@ class Clock:
         if not line:
             os._exit(0)  # whatever training would do at its end is not measured
         command = json.loads(line)
-        self._losses, self._more = [], {}
+        self._steps, self._more = 0, {}
         self._steps_left, self._epochs_left = command.get("steps", 0), command.get("epochs", 0)
         self._started = time.perf_counter()

@@ -76,7 +76,7 @@ PLANS = (
     Plan(2, "32-true", 100, 12, 4),
     Plan(20, "32-true", 60, 12, 4),
     Plan(20, "bf16-mixed", 60, 12, 4, _WITHOUT_PYTHAE),
-    Plan(100, "32-true", 10, 6, 1),
+    Plan(100, "32-true", 10, 6, 3),
     Plan(100, "bf16-mixed", 10, 6, 1, _WITHOUT_PYTHAE),
 )
 # At d = 500 a model with its Adam state takes 12.3 GB, so the contestants come one after another.

@@ -25,7 +25,7 @@ from vaegan.errors import UserError
 from vaegan.runs import RunFolder, held
 from vaegan.sealed import load_checkpoint, save_checkpoint
 from vaegan.train import train
-from vaegan.training import setup
+from vaegan.training import memory
 from vaegan.training.module import VAEGANModule
 
 
@@ -450,6 +450,6 @@ def test_damaged_data_is_named_with_exit_code_2(tmp_path):
 @pytest.mark.parametrize("low_memory", ["null", "false", "true"])
 def test_freed_memory_is_kept_unless_others_are_to_have_it(run_digits, monkeypatch, low_memory):
     asked = []
-    monkeypatch.setattr(setup, "keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: asked.append(True))
     run_digits("trainer.max_steps=1", f"train.low_memory={low_memory}")
     assert asked == ([] if low_memory == "true" else [True])

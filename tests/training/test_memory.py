@@ -1,4 +1,8 @@
+import platform
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -91,3 +95,41 @@ def test_the_processes_of_a_run_share_a_cpus_memory():
         return float(re.search(r"needs about ([0-9.]+) GB", str(refusal.value))[1])
 
     assert stated(2) == pytest.approx(2 * stated(1), rel=1e-3)
+
+
+GROWING = """
+import time
+from conftest import make_config
+import torch
+from vaegan.training import memory
+
+said = []
+kept = memory.KeptMemory(make_config("data=digits", "model.latent_dim=4"), 1000, said.append)
+assert kept.is_kept
+before = memory._held_bytes()
+large = [torch.ones(2**20) for _ in range(50)]
+kept.on_train_batch_end(None, None)
+del large
+assert kept.is_kept and not said
+assert memory._held_bytes() > before + 150e6, "freed memory was not kept"
+
+for is_last in (False, True):
+    large = [torch.ones(2**20) for _ in range(250)]
+    del large[::2]
+    grown = memory._held_bytes()
+    time.sleep(1.1)
+    kept.on_train_batch_end(None, None)
+    assert kept.is_kept is not is_last
+    assert memory._held_bytes() < grown - 400e6, "freed memory was not given back"
+    del large
+assert len(said) == 1 and "goes back to the system" in said[0], said
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc cannot be told")
+def test_freed_memory_is_kept_until_memory_grows_beyond_what_is_needed():
+    # In a process of its own, because it changes malloc for good.
+    done = subprocess.run(
+        [sys.executable, "-c", GROWING], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

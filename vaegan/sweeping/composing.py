@@ -1,4 +1,4 @@
-"""The configurations of a grid's jobs. Composing one takes Hydra 80 ms, so jobs that differ in values alone share the work."""
+"""The configurations of a grid's jobs. Hydra takes long to compose one, so jobs that differ in values alone share the work."""
 
 import copy
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def compose(loader: ConfigLoader, sweep: DictConfig, grid: Sequence[Sequence[str
     """What Hydra composes of each job's overrides.
 
     Which files make up a configuration depends on the groups that are chosen, and values are set after the files have been
-    merged. So of jobs that choose alike Hydra composes the first; those of the others are set in copies of it.
+    merged. So of jobs that choose alike Hydra composes the first, and the values of the others are set in copies of it.
 
     Args:
         sweep: the sweep's own configuration, with its `hydra` node.

@@ -2,11 +2,14 @@
 
 import ctypes
 import platform
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from vaegan.config import Config
 from vaegan.errors import UserError
@@ -16,8 +19,10 @@ _BYTES_PER_PARAMETER = 12  # float32 weight and Adam's two moments
 _BYTES_PER_GRADIENT = 4
 _MANY_PARAMETERS = 10**8  # so many that it costs nothing to call Adam for each tensor alone
 _BYTES_PER_BF16_COPY = 2  # of each weight, which autocast makes for a step
-# From <malloc.h>: no allocation by mmap; never give the top of the heap back.
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # from <malloc.h>
+_PEAK_OF_KEPT_MEMORY = 1.4  # times what is needed
+_BYTES_BESIDE_TRAINING = 5 * 10**8  # what libraries may come to need while training goes on
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def moves_one_by_one(config: Config, num_parameters: int) -> bool:
@@ -73,7 +78,7 @@ def check_memory(config: Config, num_parameters: int, device: torch.device) -> N
 
 def has_room_to_spare(config: Config, num_parameters: int, device: torch.device) -> bool:
     """Would the higher peak that keep_freed_memory costs still fit?"""
-    return 1.4 * _needed_on(device, config, num_parameters) < available_bytes(device)
+    return _PEAK_OF_KEPT_MEMORY * _needed_on(device, config, num_parameters) < available_bytes(device)
 
 
 def _needed_on(device: torch.device, config: Config, num_parameters: int) -> int:
@@ -81,14 +86,62 @@ def _needed_on(device: torch.device, config: Config, num_parameters: int) -> int
     return needed_bytes(config, num_parameters) * (config.trainer.devices if device.type == "cpu" else 1)
 
 
-def keep_freed_memory() -> bool:
-    """Let this process keep the memory it frees, for the next step's tensors; true if the system's malloc can be told.
+class KeptMemory(Callback):
+    """Lets the process keep the memory it frees, for the next step's tensors, as long as that stays within bounds.
 
     By default glibc gives every large tensor back to the system when it is freed, and a step on a CPU spends time, the more
     the larger the tensors, having the same pages handed out and cleared again. The price is a peak up to a fifth higher,
-    which stays until the process ends.
+    which stays until the process ends. And a tensor that somebody keeps from each step, be it a scalar, can come to lie where
+    a large one of the next step would have fitted, so that memory grows with each: then it is given back again from there on.
     """
+
+    def __init__(self, config: Config, num_parameters: int, say: Callable[[str], None]):
+        self._most = (
+            _held_bytes() + _PEAK_OF_KEPT_MEMORY * needed_bytes(config, num_parameters) + _BYTES_BESIDE_TRAINING
+        )
+        self._say = say
+        self._looked = 0.0
+        self._has_grown_before = False
+        self.is_kept = keep_freed_memory()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        now = time.monotonic()
+        if self.is_kept and now - self._looked > _SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            if (held := _held_bytes()) > self._most:
+                self._has_grown(held)
+
+    def _has_grown(self, held: int) -> None:
+        """Once that may be what loading a checkpoint left."""
+        give_freed_memory_back()
+        self.is_kept = not self._has_grown_before and keep_freed_memory()
+        self._has_grown_before = True
+        if not self.is_kept:
+            self._say(
+                f"memory      {held / 1e9:.1f} GB, more than expected: what is freed goes back to the system from here on, and "
+                f"steps take longer; a callback that keeps a tensor of each step can cause that (a number does not)"
+            )
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees; true if the system's malloc can be told."""
+    return _tell_malloc({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1})
+
+
+def give_freed_memory_back() -> None:
+    """The reverse: what is free goes back to the system, and so does each large tensor when it is freed."""
+    if _tell_malloc({_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 2**17, _M_TRIM_THRESHOLD: 2**17}):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _tell_malloc(options: dict[int, int]) -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all(mallopt(parameter, value) for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)))
+    return all(mallopt(option, value) for option, value in options.items())
+
+
+def _held_bytes() -> int:
+    """Memory of this process's own; pages of files, such as images on disk, are not."""
+    info = psutil.Process().memory_info()
+    return info.rss - getattr(info, "shared", 0)

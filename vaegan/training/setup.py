@@ -12,7 +12,7 @@ from vaegan.reporting import text
 from vaegan.runs import Plan
 from vaegan.training.checkpoints import WholeFileIO, check_checkpoint
 from vaegan.training.device import describe_device, find_device
-from vaegan.training.memory import check_memory, has_room_to_spare, keep_freed_memory
+from vaegan.training.memory import KeptMemory, check_memory, has_room_to_spare
 from vaegan.training.module import VAEGANModule
 from vaegan.training.parallel import Group
 from vaegan.training.pictures import Pictures
@@ -34,12 +34,7 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     config = plan.config
     parameters = num_parameters(config.model, config.objective)
     check_memory(config, sum(parameters.values()), device)
-    if (
-        device.type == "cpu"
-        and not config.train.low_memory
-        and has_room_to_spare(config, sum(parameters.values()), device)
-    ):
-        keep_freed_memory()
+    is_roomy = has_room_to_spare(config, sum(parameters.values()), device)
     step = check_checkpoint(plan) if plan.resumed else None
     data = ImageData(config.data, config.seed)
     data.prepare_data()
@@ -62,6 +57,8 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its greetings say less than our summary
     board = False
     callbacks: list[Callback] = [MaxSteps()]
+    if device.type == "cpu" and is_roomy and not config.train.low_memory:
+        callbacks.append(KeptMemory(config, sum(parameters.values()), screen.line))
     if is_first:
         callbacks += [screen, Pictures(folder, config.logger.images_every_n_epochs)]
         if config.logger.metrics_every_n_epochs is not None:

@@ -8,25 +8,29 @@ from torch.nn.utils import get_total_norm
 
 
 class Watch:
-    """Remembers named scalars of each step since it was last looked at."""
+    """Remembers named scalars of each step since it was last looked at, in one tensor (vaegan.training.memory says why)."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._steps: list[int] = []
-        self._values: list[Tensor] = []
+        self._values = torch.empty(0, 0)  # a row for each step, and room for more
 
     def add(self, step: int, values: dict[str, Tensor]) -> None:
         """One step's values, each a scalar. The same names every time."""
         self._names = list(values)
+        row = torch.stack([value.detach() for value in values.values()])
+        count = len(self._steps)
+        if count == 0:
+            self._values = row.new_empty(256, len(row))
+        elif count == len(self._values):
+            self._values = torch.cat([self._values, torch.empty_like(self._values)])
+        self._values[count] = row
         self._steps.append(step)
-        self._values.append(torch.stack([value.detach() for value in values.values()]))
 
     def take_first_not_finite(self) -> tuple[str, int, float] | None:
         """(name, step, value) of the first that is not finite, if any, and start over; one transfer from the device."""
-        if not self._values:
-            return None
-        steps, values = self._steps, torch.stack(self._values).tolist()
-        self._steps, self._values = [], []
+        steps, self._steps = self._steps, []
+        values = self._values[: len(steps)].tolist()
         for step, row in zip(steps, values, strict=True):
             for name, value in zip(self._names, row, strict=True):
                 if not math.isfinite(value):
