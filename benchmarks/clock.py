@@ -23,9 +23,8 @@ class Clock:
     def __init__(self) -> None:
         self._answers: TextIO = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        self._losses = torch.empty(
-            _MOST_STEPS
-        )  # one tensor: kept from each step, they would lie in the way of large ones
+        # One tensor: a scalar kept from each step would lie in the way of the next step's large ones.
+        self._losses = torch.empty(_MOST_STEPS)
         self._steps = 0
         self._steps_left = 0
         self._epochs_left = 0
