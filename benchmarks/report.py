@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -47,7 +48,8 @@ def machine() -> dict[str, str]:
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("vaegan", "torch", "pytorch-lightning", "hydra-core"))
     return {
-        "cpu": f"{len(os.sched_getaffinity(0))} cores of {cpu}, {platform.system()} {platform.machine()}",
+        "cpu": f"{len(os.sched_getaffinity(0))} cores of {cpu} ({torch.backends.cpu.get_cpu_capability()}), "
+        f"{platform.system()} {platform.machine()}",
         "versions": f"{versions}, Python {platform.python_version()}",
     }
 
@@ -71,12 +73,30 @@ def write(kept: dict[str, Any]) -> list[Path]:
 
 
 def steps(found: dict[str, Any]) -> Iterator[str]:
-    """The table of contestants, the ratios, and the losses."""
-    rates = found["rates"]
+    """The contestants in float32, and a picture of them."""
     yield "### One step, beside others\n"
     yield "Milliseconds a step, median of the rounds (fastest to slowest round), and the training loss that the contestants"
     yield "agree in (reconstruction + KL in nats per image, mean of the last quarter of the steps that all have made; at d = 500"
-    yield "that is one step, the fourth).\n"
+    yield "that is one step, the fourth). Then ratios of times: T is a whole epoch (steps, evaluation, pictures, TensorBoard,"
+    yield "checkpoint), at d = 500 the steps alone; T / (b) is of epochs run in turns with as many steps of (b), and (a), (d) and"
+    yield "(e) / T is their median ratio to (b) in the same rounds, divided by that. Compiled, T is what it is after its first"
+    yield "step.\n"
+    yield from _contestants(found)
+    yield "![Milliseconds a step of each contestant](images/performance_steps.png)\n"
+    yield from _limit_and_threads(found)
+
+
+def steps_bf16(found: dict[str, Any]) -> Iterator[str]:
+    """The contestants where their products are of bf16."""
+    yield "### One step in bf16\n"
+    yield "The same where products are of bf16, on a CPU that has them.\n"
+    yield from _contestants(found)
+    yield from _limit_and_threads(found)
+
+
+def _contestants(found: dict[str, Any]) -> Iterator[str]:
+    """Their times, the losses, and the ratios."""
+    rates = found["rates"]
     yield from table(
         ("d, precision", *_NAMES.values(), "(c) floor", "losses a, b, e, T, T compiled"),
         (
@@ -90,9 +110,6 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
-    yield "Ratios of times. T is a whole epoch (steps, evaluation, pictures, TensorBoard, checkpoint), at d = 500 the steps"
-    yield "alone; T / (b) is of epochs run in turns with as many steps of (b), and (a), (d) and (e) / T is their median ratio to"
-    yield "(b) in the same rounds, divided by that. Compiled, T is what it is after its first step.\n"
     yield from table(
         ("d, precision", "(a) / T", "(d) / T", "(e) / T", "T / (b)", "T / (c)", "steps of T / (b)", "T, ms a step"),
         (
@@ -110,12 +127,17 @@ def steps(found: dict[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
-    yield "![Milliseconds a step of each contestant](images/performance_steps.png)\n"
-    yield "(c) is the step's products at the best rate that products of 2048 x 2048 reached (GFLOP/s:"
-    yield f"{rates['32-true'] / 1e9:.0f} in float32, {rates['bf16-mixed'] / 1e9:.0f} in bf16) and 28 bytes a parameter at"
-    yield f"{rates['bandwidth'] / 1e9:.0f} GB/s."
+
+
+def _limit_and_threads(found: dict[str, Any]) -> Iterator[str]:
+    rates = found["rates"]
+    (rate,) = (rate for name, rate in rates.items() if name != "bandwidth")
+    yield "(c) is the step's products at the best rate that products of 2048 x 2048 reached,"
+    yield f"{rate / 1e9:.0f} GFLOP/s, and 28 bytes a parameter at {rates['bandwidth'] / 1e9:.0f} GB/s."
     threads = {
-        name: sorted({race["threads"][name] for race in found["races"] if name in race["threads"]}) for name in _NAMES
+        name: threads
+        for name in _NAMES
+        if (threads := sorted({race["threads"][name] for race in found["races"] if name in race["threads"]}))
     }
     yield f"Threads that were best: {', '.join(f'{name} {_either(found)}' for name, found in threads.items())}."
 
@@ -249,6 +271,7 @@ def precision(found: list[dict[str, Any]]) -> Iterator[str]:
 
 SECTIONS = {
     "steps": steps,
+    "steps_bf16": steps_bf16,
     "techniques": techniques,
     "compiling": compiling,
     "dropped": dropped,
@@ -308,7 +331,7 @@ def _floor(race: dict[str, Any], rates: dict[str, float]) -> float:
 
 
 def _draw_steps(found: dict[str, Any]) -> Path:
-    races = [race for race in found["races"] if race["plan"]["precision"] == "32-true"]
+    races = found["races"]
     figure, panels = plt.subplots(1, len(races), figsize=(11, 3.4), dpi=110, layout="constrained")
     for panel, race in zip(panels, races, strict=True):
         bars = {name: 1e3 * statistics.median(race["seconds"][name]) for name in _NAMES if name in race["seconds"]}

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from vaegan.training import precision
@@ -80,3 +81,40 @@ def test_other_work_on_the_machine_meets_all_dtypes_and_does_not_count(monkeypat
     seconds = precision.product_seconds(torch.float32, torch.bfloat16, size=8)
     assert abs(seconds[torch.float32] - 0.001) < 1e-9
     assert abs(seconds[torch.bfloat16] - 0.0005) < 1e-9
+
+
+def clock_of(monkeypatch, *seconds: float) -> list[int]:
+    """A clock by which products take these seconds, dtype by dtype, again and again; returns how often it was read."""
+    reads: list[int] = []
+
+    def now() -> float:
+        turn, is_end = divmod(len(reads), 2)
+        reads.append(1)
+        return 1000.0 * turn + is_end * seconds[turn % len(seconds)]
+
+    monkeypatch.setattr(precision.time, "perf_counter", now)
+    return reads
+
+
+def test_products_that_must_be_emulated_are_not_timed_forty_times(monkeypatch):
+    reads = clock_of(monkeypatch, 0.2, 0.001)
+    assert precision.product_seconds(torch.bfloat16, torch.float32, size=8) == {
+        torch.bfloat16: pytest.approx(0.2),
+        torch.float32: pytest.approx(0.001),
+    }
+    assert len(reads) == 2 * 2 * 3
+    assert precision.emulated_bf16() == pytest.approx(200)
+
+
+def test_products_that_are_only_slower_are_not_called_emulated(monkeypatch):
+    reads = clock_of(monkeypatch, 0.003, 0.001)
+    assert precision.emulated_bf16() is None
+    assert len(reads) == 2 * 2 * 40
+
+
+@pytest.mark.parametrize(("chosen", "is_told"), [("bf16-mixed", True), ("32-true", False)])
+def test_a_run_says_that_its_products_are_emulated(run_digits, monkeypatch, capsys, chosen, is_told):
+    monkeypatch.setattr("vaegan.training.setup.emulated_bf16", lambda: 130.4)
+    run_digits(f"trainer.precision={chosen}", "trainer.max_steps=1")
+    said = "bf16 products take 130 times as long as float32's, because this CPU must emulate them: trainer.precision=32-true"
+    assert (said in " ".join(capsys.readouterr().out.split())) == is_told

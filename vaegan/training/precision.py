@@ -12,6 +12,7 @@ from vaegan.runs import Plan
 
 # float32's own rounding of a product this long gives 3 to 7e-7; bf16 gives 2e-3.
 _FLOAT32_ERROR = 5e-6
+_EMULATED = 20  # times as slow as another dtype: no rounding and no other work on the machine explains that
 
 
 def relative_error(size: int = 256) -> float:
@@ -57,7 +58,7 @@ def _is_by_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def choose_precision(choice: str, device: torch.device) -> str:
     """Lightning's precision: `choice`, or for "auto" bf16-mixed if bf16 products are a third faster or more on `device`.
 
-    Call it after set_matmul_precision. (A CPU without bf16 instructions emulates them, many times slower than float32.)
+    Call it after set_matmul_precision. (A CPU without bf16 instructions emulates them, up to two hundred times slower.)
     """
     if choice != "auto":
         return choice
@@ -67,6 +68,13 @@ def choose_precision(choice: str, device: torch.device) -> str:
         return "32-true"
     seconds = product_seconds(torch.bfloat16, torch.float32)
     return "bf16-mixed" if seconds[torch.bfloat16] * 4 / 3 < seconds[torch.float32] else "32-true"
+
+
+def emulated_bf16() -> float | None:
+    """How many times as long as a float32 product a bf16 product takes, on a CPU that must emulate it; None on others."""
+    seconds = product_seconds(torch.bfloat16, torch.float32, size=256)
+    times = seconds[torch.bfloat16] / seconds[torch.float32]
+    return times if times > _EMULATED else None
 
 
 def settle(plan: Plan, device: torch.device) -> tuple[Plan, str]:
@@ -83,13 +91,16 @@ def settle(plan: Plan, device: torch.device) -> tuple[Plan, str]:
 def product_seconds(*dtypes: torch.dtype, size: int = 512, repeats: int = 40) -> dict[torch.dtype, float]:
     """The shortest time that one product (size, size) of each dtype took on the CPU.
 
-    By turns and often, so that other work on the machine meets all of them and misses each of them once.
+    By turns and often, so that other work on the machine meets all of them and misses each of them once. Where one of them
+    is so slow that it must be emulated, three turns tell.
     """
     operands = {dtype: torch.ones(2, size, size, dtype=dtype) for dtype in dtypes}
     shortest = dict.fromkeys(dtypes, math.inf)
-    for _ in range(repeats):
+    for turn in range(repeats):
         for dtype, (a, b) in operands.items():
             start = time.perf_counter()
             a @ b
             shortest[dtype] = min(shortest[dtype], time.perf_counter() - start)
+        if turn > 1 and max(shortest.values()) > _EMULATED * min(shortest.values()):
+            break
     return shortest

@@ -16,7 +16,7 @@ from vaegan.training.memory import KeptMemory, check_memory, has_room_to_spare
 from vaegan.training.module import VAEGANModule
 from vaegan.training.parallel import Group
 from vaegan.training.pictures import Pictures
-from vaegan.training.precision import settle
+from vaegan.training.precision import emulated_bf16, settle
 from vaegan.training.recorder import MaxSteps, Recorder
 from vaegan.training.screen import Screen
 from vaegan.training.signals import Signals
@@ -45,6 +45,11 @@ def set_up(plan: Plan, signals: Signals, group: Group) -> tuple[Trainer, VAEGANM
     counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
     screen.line(f"parameters  {sum(parameters.values()):,}: {counts}")
     screen.line(f"device      {where}, precision {config.trainer.precision}, float32 products: {matmul}")
+    if config.trainer.precision == "bf16-mixed" and device.type == "cpu" and (times := emulated_bf16()):
+        screen.line(
+            f"            bf16 products take {times:.0f} times as long as float32's, because this CPU must emulate them: "
+            f"trainer.precision=32-true is faster"
+        )
     if config.train.compile:
         screen.line("step        compiled first: half a minute, or seconds where it has been before")
     screen.line(f"run folder  {text.shown(folder)}\n")
