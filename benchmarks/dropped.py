@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Adam
 
@@ -27,7 +27,7 @@ def dropped(progress: Progress) -> dict[str, dict[str, Any]]:
     task = progress.add_task("tried and dropped", total=2)
     found = {}
     for latent_dim in (2, 20):
-        found[str(latent_dim)] = _gradients(latent_dim) | _adam(latent_dim)
+        found[str(latent_dim)] = _gradients(latent_dim) | _adam(latent_dim) | _products(latent_dim)
         progress.advance(task)
     progress.remove_task(task)
     return found
@@ -70,6 +70,36 @@ def _adam(latent_dim: int) -> dict[str, float]:
     return _by_turns(
         {"Adam": Adam(parameters, fused=True).step, "Adam on one tensor": Adam(flat, fused=True).step},
     )
+
+
+def _products(latent_dim: int) -> dict[str, float]:
+    """A step's products, with activations as they are, (batch, features), and kept the other way round, (features, batch)."""
+    layers = {name: [layer for layer in of if isinstance(layer, nn.Linear)] for name, of in _named(latent_dim).items()}
+    first, last = [], []
+    for name, gradient_of_input, passes in (("encoder", False, 1), ("decoder", True, 1), ("critic", False, 2)):
+        for layer in layers[name] * passes:
+            weight, bias = layer.weight.detach(), layer.bias.detach()
+            x, gradient = torch.randn(BATCH_SIZE, layer.in_features), torch.randn(BATCH_SIZE, layer.out_features)
+            xt, gradient_t = x.t().contiguous(), gradient.t().contiguous()
+            last += [(torch.addmm, bias, x, weight.t()), (torch.mm, gradient.t(), x)]
+            first += [(torch.addmm, bias[:, None], weight, xt), (torch.mm, gradient_t, xt.t())]
+            if gradient_of_input or layer is not layers[name][0]:
+                last.append((torch.mm, gradient, weight))
+                first.append((torch.mm, weight.t(), gradient_t))
+    for layer in layers["critic"]:  # back through the discriminator to the fakes
+        gradient = torch.randn(BATCH_SIZE, layer.out_features)
+        last.append((torch.mm, gradient, layer.weight.detach()))
+        first.append((torch.mm, layer.weight.detach().t(), gradient.t().contiguous()))
+
+    def multiply(products: list[tuple[Callable[..., Tensor], *tuple[Tensor, ...]]]) -> None:
+        for function, *operands in products:
+            function(*operands)
+
+    return _by_turns({"products": lambda: multiply(last), "features first": lambda: multiply(first)})
+
+
+def _named(latent_dim: int) -> dict[str, nn.Module]:
+    return dict(zip(("encoder", "decoder", "critic"), networks(Setting(latent_dim)), strict=True))
 
 
 def _by_turns(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:

@@ -238,9 +238,10 @@ def dropped(found: dict[str, dict[str, float]]) -> Iterator[str]:
     """Other ways to compute a step."""
     yield "### Tried and dropped\n"
     yield "Milliseconds at batch 128, float32: forward pass and both gradients of a step, plain, as it is; traced into one graph"
-    yield "that needs no autograd (make_fx), not compiled; and plain with two images only, which is overhead. Adam on the model's"
-    yield "tensors, and on one tensor that holds all of them.\n"
-    names = ("plain", "traced", "two images", "Adam", "Adam on one tensor")
+    yield "that needs no autograd (make_fx), not compiled; and plain with two images only, which is overhead. torch's"
+    yield "fused Adam on the model's tensors, and on one tensor that holds all of them. And the step's products alone, with"
+    yield "activations as they are and kept the other way round, (features, batch).\n"
+    names = ("plain", "traced", "two images", "Adam", "Adam on one tensor", "products", "features first")
     yield from table(("d", *names), ((d, *(f"{ones[name]:.2f}" for name in names)) for d, ones in found.items()))
     yield ""
 

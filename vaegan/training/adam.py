@@ -9,11 +9,11 @@ from torch.optim import Adam
 
 
 class FusedAdam(Adam):
-    """torch.optim.Adam(fused=True), to the bit, in a third to a half of the time where the weights are few.
+    """torch.optim.Adam(fused=True), to the bit, in less time where the weights are few.
 
     torch's own looks in every step at each parameter and its state, sorts them by device, counts the steps of each apart, and
-    asks whether a GPU is recording; for the paper's networks at d = 2 that takes three times as long as moving the weights.
-    Here it is done once. Where that can't be (a first step, a parameter without a gradient) torch's own is called.
+    asks whether a GPU is recording; for the paper's networks at d = 2 that takes longer than moving the weights. Here it is
+    done once. Where that can't be (a first step, a parameter without a gradient) torch's own is called.
 
     There is one group of parameters, and no amsgrad. State and state_dict are torch's; the counts of steps are views of one
     tensor.
