@@ -74,32 +74,34 @@ def _adam(latent_dim: int) -> dict[str, float]:
 
 def _products(latent_dim: int) -> dict[str, float]:
     """A step's products, with activations as they are, (batch, features), and kept the other way round, (features, batch)."""
-    layers = {name: [layer for layer in of if isinstance(layer, nn.Linear)] for name, of in _named(latent_dim).items()}
-    first, last = [], []
-    for name, gradient_of_input, passes in (("encoder", False, 1), ("decoder", True, 1), ("critic", False, 2)):
-        for layer in layers[name] * passes:
-            weight, bias = layer.weight.detach(), layer.bias.detach()
-            x, gradient = torch.randn(BATCH_SIZE, layer.in_features), torch.randn(BATCH_SIZE, layer.out_features)
-            xt, gradient_t = x.t().contiguous(), gradient.t().contiguous()
-            last += [(torch.addmm, bias, x, weight.t()), (torch.mm, gradient.t(), x)]
-            first += [(torch.addmm, bias[:, None], weight, xt), (torch.mm, gradient_t, xt.t())]
-            if gradient_of_input or layer is not layers[name][0]:
-                last.append((torch.mm, gradient, weight))
-                first.append((torch.mm, weight.t(), gradient_t))
-    for layer in layers["critic"]:  # back through the discriminator to the fakes
-        gradient = torch.randn(BATCH_SIZE, layer.out_features)
-        last.append((torch.mm, gradient, layer.weight.detach()))
-        first.append((torch.mm, layer.weight.detach().t(), gradient.t().contiguous()))
+    encoder, decoder, critic = (
+        [layer for layer in network if isinstance(layer, nn.Linear)] for network in networks(Setting(latent_dim))
+    )
+    batch_first: list[Callable[[], Tensor]] = []
+    features_first: list[Callable[[], Tensor]] = []
 
-    def multiply(products: list[tuple[Callable[..., Tensor], *tuple[Tensor, ...]]]) -> None:
-        for function, *operands in products:
-            function(*operands)
+    def add(weight: Tensor, bias: Tensor, forward: bool, of_input: bool) -> None:
+        """A layer's forward pass and its weights' gradient, if `forward`; the gradient of its input, if `of_input`."""
+        x, gradient = (torch.randn(BATCH_SIZE, size) for size in reversed(weight.shape))
+        x_t, gradient_t = x.t().contiguous(), gradient.t().contiguous()
+        if forward:
+            batch_first.extend([lambda: torch.addmm(bias, x, weight.t()), lambda: gradient.t() @ x])
+            features_first.extend([lambda: torch.addmm(bias[:, None], weight, x_t), lambda: gradient_t @ x_t.t()])
+        if of_input:
+            batch_first.append(lambda: gradient @ weight)
+            features_first.append(lambda: weight.t() @ gradient_t)
 
-    return _by_turns({"products": lambda: multiply(last), "features first": lambda: multiply(first)})
-
-
-def _named(latent_dim: int) -> dict[str, nn.Module]:
-    return dict(zip(("encoder", "decoder", "critic"), networks(Setting(latent_dim)), strict=True))
+    for layers, is_of_code in ((encoder, False), (decoder, True), (critic, False), (critic, False)):
+        for number, layer in enumerate(layers):
+            add(layer.weight.detach(), layer.bias.detach(), forward=True, of_input=is_of_code or number > 0)
+    for layer in critic:  # back through the discriminator to the fakes
+        add(layer.weight.detach(), layer.bias.detach(), forward=False, of_input=True)
+    return _by_turns(
+        {
+            "products": lambda: [product() for product in batch_first],
+            "features first": lambda: [product() for product in features_first],
+        }
+    )
 
 
 def _by_turns(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:

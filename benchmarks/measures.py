@@ -244,9 +244,8 @@ def techniques(progress: Progress) -> dict[str, dict[str, float]]:
             for contestant in contestants.values():
                 contestant.go(steps=5)
             seconds: dict[str, list[float]] = {name: [] for name in names}
-            for number in range(
-                rounds
-            ):  # many short ones, forth and back: a machine that is shared drifts by tens of per cent
+            # Many short rounds, forth and back: a machine that is shared drifts by tens of per cent.
+            for number in range(rounds):
                 for name in names if number % 2 else reversed(names):
                     seconds[name].append(contestants[name].go(steps=steps)["seconds"])
                 progress.advance(task)

@@ -58,7 +58,7 @@ def _is_by_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def choose_precision(choice: str, device: torch.device) -> str:
     """Lightning's precision: `choice`, or for "auto" bf16-mixed if bf16 products are a third faster or more on `device`.
 
-    Call it after set_matmul_precision. (A CPU without bf16 instructions emulates them, up to two hundred times slower.)
+    Call it after set_matmul_precision. (A CPU without bf16 instructions emulates them, tens to hundreds of times slower.)
     """
     if choice != "auto":
         return choice
